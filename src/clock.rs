@@ -1,0 +1,73 @@
+//! Wall-clock time as an argument: the only place that asks the operating system what time it is.
+
+use std::fmt::Debug;
+
+use tokio::time::Instant;
+
+use crate::model::UtcTime;
+
+/// Tells the wall-clock time. Code below the tasks takes `now` as an argument instead.
+pub trait Clock: Debug + Send + Sync {
+    /// The current instant in UTC.
+    fn now(&self) -> UtcTime;
+}
+
+/// The operating system's clock.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> UtcTime {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the one place that reads the system's clock"
+        )]
+        chrono::Utc::now()
+    }
+}
+
+/// A wall clock driven by tokio's timer: `tokio::time::advance` moves the wall clock and every timer
+/// together, and the `demo` command runs hours in seconds with it (`speed`).
+#[derive(Debug, Clone, Copy)]
+pub struct TimerClock {
+    epoch: UtcTime,
+    started: Instant,
+    speed: u32,
+}
+
+impl TimerClock {
+    /// A clock that shows `epoch` now and runs at the timer's own speed.
+    pub fn new(epoch: UtcTime) -> Self {
+        Self::with_speed(epoch, 1)
+    }
+
+    /// A clock that shows `epoch` now and runs `speed` times as fast as the timer.
+    pub fn with_speed(epoch: UtcTime, speed: u32) -> Self {
+        Self { epoch, started: Instant::now(), speed }
+    }
+}
+
+impl Clock for TimerClock {
+    fn now(&self) -> UtcTime {
+        let elapsed = self.started.elapsed() * self.speed;
+        // An i64 of microseconds spans 292,000 years, so only absurd speeds saturate.
+        self.epoch + chrono::Duration::from_std(elapsed).unwrap_or(chrono::Duration::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn timer_clock_moves_with_the_timer() {
+        let epoch = UtcTime::from_timestamp(1_700_000_000, 0).unwrap();
+        let clock = TimerClock::new(epoch);
+        let fast = TimerClock::with_speed(epoch, 60);
+        tokio::time::advance(Duration::from_millis(1_500)).await;
+        assert_eq!(clock.now(), epoch + chrono::Duration::milliseconds(1_500));
+        assert_eq!(fast.now(), epoch + chrono::Duration::seconds(90));
+    }
+}

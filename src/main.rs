@@ -1,0 +1,3 @@
+//! The doorbell: parses arguments, calls `cli`, returns an exit code.
+
+fn main() {}

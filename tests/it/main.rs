@@ -1,0 +1,5 @@
+//! Every integration test, in one binary.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
+
+mod support;
+mod tidy;

@@ -1,0 +1,3 @@
+//! What the tests share: held time, waiting for a state, faults, fakes, builders.
+
+pub(crate) mod time;

@@ -1,6 +1,7 @@
 //! Wall-clock time as an argument: the only place that asks the operating system what time it is.
 
 use std::fmt::Debug;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -10,6 +11,21 @@ use crate::model::UtcTime;
 pub trait Clock: Debug + Send + Sync {
     /// The current instant in UTC.
     fn now(&self) -> UtcTime;
+
+    /// How many seconds of this clock pass in one second of the timer.
+    fn speed(&self) -> u32 {
+        1
+    }
+
+    /// How long the timer must run until this clock shows `at`; zero if it already has.
+    fn until(&self, at: UtcTime) -> Duration {
+        (at - self.now()).to_std().unwrap_or_default() / self.speed().max(1)
+    }
+
+    /// How long the timer must run for `span` of this clock to pass.
+    fn span(&self, span: Duration) -> Duration {
+        span / self.speed().max(1)
+    }
 }
 
 /// The operating system's clock.
@@ -53,12 +69,14 @@ impl Clock for TimerClock {
         // An i64 of microseconds spans 292,000 years, so only absurd speeds saturate.
         self.epoch + chrono::Duration::from_std(elapsed).unwrap_or(chrono::Duration::MAX)
     }
+
+    fn speed(&self) -> u32 {
+        self.speed
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[tokio::test(start_paused = true)]
@@ -69,5 +87,7 @@ mod tests {
         tokio::time::advance(Duration::from_millis(1_500)).await;
         assert_eq!(clock.now(), epoch + chrono::Duration::milliseconds(1_500));
         assert_eq!(fast.now(), epoch + chrono::Duration::seconds(90));
+        assert_eq!(fast.until(epoch + chrono::Duration::seconds(150)), Duration::from_secs(1));
+        assert_eq!(fast.until(epoch), Duration::ZERO);
     }
 }

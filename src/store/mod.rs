@@ -1,7 +1,10 @@
 //! What survives: incidents, deliveries owed, receipts, silences, and the memory of detection. The verbs are
 //! the domain's; `now` is an argument. One set of SQL texts serves `SQLite` and `PostgreSQL`.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
 
 use crate::model::{
     Change, Delivery, DeliveryId, Incident, IncidentId, IncidentState, Receipt, Severity, Silence,
@@ -86,14 +89,35 @@ pub enum Attempt {
         due_at: UtcTime,
         /// Why.
         error: String,
+        /// Who is owed it as well, because it has failed for too long. In the same transaction, at once, and
+        /// only if that receiver has no delivery of the same incident, change and revision yet: so it may be
+        /// named again with each retry, and takes effect once.
+        fallback: Option<String>,
     },
-    /// Given up; `fallback` names the receiver that is owed it instead, if there is one.
+    /// Given up; `fallback` names the receiver that is owed it instead, if there is one (the same rule).
     Dead {
         /// Why.
         error: String,
         /// Who gets it instead.
         fallback: Option<String>,
     },
+    /// Needs no sending any more: a message that was sent shows it already.
+    Superseded,
+}
+
+/// How many emergencies may wait for the dispatcher; when the queue is full the writer drops the newest and
+/// logs it, for it must not wait.
+pub const EMERGENCIES: usize = 256;
+
+/// The store cannot be written, and these must not wait for it: P1 and P2. The dispatcher sends them from
+/// memory and remembers each by (incident, receiver, change, revision). The writer commits the very same
+/// `owed` when the store can be written again; the dispatcher then settles them instead of sending them twice.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Emergency {
+    /// The incident as it is now.
+    pub incident: Incident,
+    /// What would have become owed.
+    pub owed: Vec<Owed>,
 }
 
 /// What is owed, for `/ready`, metrics and self-alerts.
@@ -182,13 +206,45 @@ impl Store {
         todo!()
     }
 
-    /// Takes up to `limit` deliveries that are due, in order: P1 before the rest, then by age; of one
-    /// incident and receiver only the oldest. They stay taken until `until`, or until they are settled.
-    pub async fn lease(&self, now: UtcTime, until: UtcTime, limit: u32) -> Result<Vec<Delivery>> {
+    /// Takes up to `limit` deliveries of one receiver that are due, in order: P1 before the rest, then by
+    /// age; of one incident only the oldest owed one, and none while that one is leased or not yet due. They
+    /// stay taken until `until`, or until they are settled. Each lease counts as an attempt: the deliveries
+    /// carry `attempts` including this one.
+    pub async fn lease(
+        &self,
+        receiver: &str,
+        now: UtcTime,
+        until: UtcTime,
+        limit: u32,
+    ) -> Result<Vec<Delivery>> {
         todo!()
     }
 
-    /// Records how a leased delivery ended; false if the lease was lost meanwhile.
+    /// What [`Store::lease`] would take of P1 and P2, without taking it: only reads, for when the store
+    /// cannot be written.
+    pub async fn urgent(&self, receiver: &str, now: UtcTime, limit: u32) -> Result<Vec<Delivery>> {
+        todo!()
+    }
+
+    /// Frees every lease: those of a process that was killed. For the dispatcher's start only; whoever starts
+    /// one is the active replica. Answers how many there were.
+    pub async fn release(&self) -> Result<u64> {
+        todo!()
+    }
+
+    /// The receivers that something is owed to, with the instant from which [`Store::lease`] would take
+    /// something (due and not leased, or when that ends), earliest first.
+    pub async fn due(&self) -> Result<Vec<(String, UtcTime)>> {
+        todo!()
+    }
+
+    /// Fires when something became owed. Only a hint: it may fire early, late, or for nothing.
+    pub fn owed_hint(&self) -> Arc<Notify> {
+        todo!()
+    }
+
+    /// Records how a delivery ended; false if it is not owed any more. A lease that ran out without anybody
+    /// else taking it does not matter.
     pub async fn settle(&self, id: DeliveryId, attempt: &Attempt, now: UtcTime) -> Result<bool> {
         todo!()
     }
@@ -200,11 +256,6 @@ impl Store {
 
     /// What is owed.
     pub async fn outbox(&self) -> Result<Outbox> {
-        todo!()
-    }
-
-    /// When the next owed delivery becomes due.
-    pub async fn next_due(&self) -> Result<Option<UtcTime>> {
         todo!()
     }
 

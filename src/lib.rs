@@ -16,6 +16,7 @@ pub mod model;
 
 pub mod clock;
 pub mod lifecycle;
+pub mod net;
 pub mod secret;
 pub mod telemetry;
 

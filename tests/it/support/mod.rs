@@ -1,3 +1,4 @@
 //! What the tests share: held time, waiting for a state, faults, fakes, builders.
 
+pub(crate) mod python;
 pub(crate) mod time;

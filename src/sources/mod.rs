@@ -3,6 +3,8 @@
 //!
 //! Back-pressure: the loop *waits* when the pipeline is busy; the buckets stay in the source meanwhile.
 
+pub mod level;
+
 use std::future::Future;
 use std::pin::Pin;
 

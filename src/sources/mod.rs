@@ -4,6 +4,8 @@
 //! Back-pressure: the loop *waits* when the pipeline is busy; the buckets stay in the source meanwhile.
 
 pub mod level;
+mod poll;
+mod schedule;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -11,6 +13,9 @@ use std::pin::Pin;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{Signal, SourceName, UtcTime, WindowKind, Windows};
+
+pub use poll::{Poll, run};
+pub use schedule::{Schedule, Step, deadline};
 
 /// A boxed future, so that sources of different kinds stand behind one trait.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

@@ -27,3 +27,5 @@ pub mod detect;
 pub mod incidents;
 pub mod notify;
 pub mod store;
+
+pub mod simulate;

@@ -1,5 +1,7 @@
 //! One message owed to one notifier, and its outcome.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::{DeliveryId, IncidentId, Severity, UtcTime};
@@ -110,4 +112,7 @@ pub struct Receipt {
     pub further: Vec<String>,
     /// When the message began.
     pub at: Option<UtcTime>,
+    /// What the notifier itself remembers between messages, e.g. the severity that it told last.
+    #[serde(default)]
+    pub notes: BTreeMap<String, String>,
 }

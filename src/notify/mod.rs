@@ -6,7 +6,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
-use crate::model::{Change, Incident, Receipt, UtcTime};
+use crate::model::{Change, Incident, IncidentId, Receipt, UtcTime};
 
 /// A boxed future, so that notifiers of different kinds stand behind one trait.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -20,6 +20,8 @@ pub struct Outgoing {
     pub change: Change,
     /// What the receiver answered before for this incident.
     pub receipt: Option<Receipt>,
+    /// The same for every attempt to deliver the same message, also from memory: [`Outgoing::key`].
+    pub key: String,
     /// Which attempt this is, from 1.
     pub attempt: u32,
     /// When it is sent.
@@ -27,6 +29,17 @@ pub struct Outgoing {
     /// Where people read more: the base URL of our own pages, if set.
     pub base_url: Option<String>,
 }
+
+impl Outgoing {
+    /// What tells one message from another, whoever sends it: the incident, why a message became owed, and
+    /// the incident's revision at that time ([`crate::model::Delivery::revision`]).
+    pub fn key(incident: &IncidentId, change: Change, revision: i64) -> String {
+        format!("{incident}/{}/{revision}", change.as_str())
+    }
+}
+
+/// The longest that [`Notifier::send`] takes before it answers with a failure: a lease must be longer.
+pub const LONGEST_SEND: Duration = Duration::from_secs(45);
 
 /// Sends messages to one receiver.
 pub trait Notifier: Send + Sync + Debug {

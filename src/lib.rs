@@ -29,3 +29,6 @@ pub mod notify;
 pub mod store;
 
 pub mod simulate;
+pub mod http;
+
+pub mod config;

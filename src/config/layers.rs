@@ -1,0 +1,515 @@
+//! Puts layers of settings on each other with figment, and turns what does not fit into problems that name
+//! the path, the value, what is expected and where it stands: all of them at once, not only the first.
+
+use std::fmt::Display;
+
+use figment::error::{Actual, Kind};
+use figment::providers::{Format, Serialized};
+use figment::value::{Dict, Empty, Map, Num, Value};
+use figment::{Figment, Metadata, Profile, Provider};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::Problem;
+use super::env::{self, Environment, Origin};
+
+/// After so many problems the rest is not looked for.
+const PROBLEMS: usize = 40;
+
+/// YAML for figment, by the maintained crate.
+#[derive(Debug)]
+pub(super) struct Yaml;
+
+impl Format for Yaml {
+    type Error = serde_yaml::Error;
+    const NAME: &'static str = "YAML";
+
+    fn from_str<T: DeserializeOwned>(text: &str) -> Result<T, serde_yaml::Error> {
+        // Through a document first: it refuses a key that stands twice. A file of comments is no settings.
+        let document: serde_yaml::Value = serde_yaml::from_str(text)?;
+        let document = match document {
+            serde_yaml::Value::Null => serde_yaml::Value::Mapping(serde_yaml::Mapping::new()),
+            serde_yaml::Value::Mapping(_) => document,
+            _ => return Err(serde::de::Error::custom("must be a map of settings")),
+        };
+        serde_yaml::from_value(document)
+    }
+}
+
+/// One layer: a file, or a single variable.
+#[derive(Debug, Clone)]
+pub(super) struct Layer {
+    pub(super) origin: Origin,
+    dict: Dict,
+    /// For a variable: its path and its text, so that a number can be read as text where text is wanted.
+    raw: Option<Raw>,
+    /// Paths of a file whose values were taken from variables by `${NAME}`.
+    referred: Vec<String>,
+}
+
+#[derive(Debug, Clone)]
+struct Raw {
+    path: String,
+    text: String,
+    first_error: Option<Problem>,
+}
+
+impl Provider for Layer {
+    fn metadata(&self) -> Metadata {
+        Metadata::named(self.origin.to_string())
+    }
+
+    fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
+        Ok(Profile::Default.collect(self.dict.clone()))
+    }
+}
+
+impl Layer {
+    /// The layer of a file of settings. `${NAME}` as a whole value stands for the variable of that name.
+    pub(super) fn file(
+        origin: Origin,
+        text: &str,
+        environment: &Environment,
+        problems: &mut Vec<Problem>,
+    ) -> Option<Self> {
+        let data = figment::providers::Data::<Yaml>::string(text).data();
+        let mut dict = match data {
+            Ok(mut data) => data.remove(&Profile::Default).unwrap_or_default(),
+            Err(error) => {
+                let shown = format!("cannot be read as YAML: {error}");
+                problems.push(Problem::new("", shown).at(&origin));
+                return None;
+            }
+        };
+        let mut referred = Vec::new();
+        let mut unset = Vec::new();
+        for (path, value) in leaves_mut(&mut dict) {
+            let Some(name) = value.as_str().and_then(reference) else { continue };
+            match environment.find(name) {
+                Ok(Some(found)) => {
+                    *value = Value::from(found.value);
+                    referred.push(path);
+                }
+                Ok(None) => {
+                    let shown = format!("refers to ${{{name}}}, which is not set");
+                    problems.push(Problem::new(&path, shown).at(&origin));
+                    unset.push(path);
+                }
+                Err(problem) => {
+                    problems.push(problem);
+                    unset.push(path);
+                }
+            }
+        }
+        for path in unset {
+            remove(&mut dict, &path);
+        }
+        Some(Self { origin, dict, raw: None, referred })
+    }
+
+    /// The layer of one variable whose text is used as it is.
+    pub(super) fn text(path: &str, found: env::Found) -> Self {
+        let dict = nested(path, Value::from(found.value));
+        Self { origin: found.origin, dict, raw: None, referred: Vec::new() }
+    }
+
+    /// The layer of one variable whose text may be a number, a flag, a list `[a,b]` or a map `{a=b}`.
+    pub(super) fn variable(path: &str, found: env::Found) -> Self {
+        // Parsing a figment value cannot fail: what is nothing else is text.
+        let parsed: Value = found.value.parse().unwrap_or_else(|never| match never {});
+        // `0123` is an id or a token, not the number 123.
+        let value = match whole(&parsed) {
+            Some(number) if number != found.value.trim() => Value::from(found.value.clone()),
+            _ => parsed,
+        };
+        Self {
+            origin: found.origin,
+            dict: nested(path, value),
+            raw: Some(Raw { path: path.to_owned(), text: found.value, first_error: None }),
+            referred: Vec::new(),
+        }
+    }
+
+    fn holds(&self, path: &str) -> bool {
+        lookup(&self.dict, path).is_some()
+    }
+
+    /// Whether a value at `path` stands literally in a file.
+    pub(super) fn is_literal(&self, path: &str) -> bool {
+        matches!(self.origin, Origin::File(_)) && !self.referred.iter().any(|known| known == path)
+    }
+
+    /// Removes what cannot be a section where the defaults hold one: nothing (`detection:` alone means its
+    /// defaults), or something else than a map, which is a problem.
+    fn keep_sections(&mut self, defaults: &Dict) -> Vec<Problem> {
+        fn walk(prefix: &str, dict: &mut Dict, defaults: &Dict, wrong: &mut Vec<String>) {
+            dict.retain(|key, value| match (defaults.get(key), value) {
+                (Some(Value::Dict(_, known)), Value::Dict(_, inner)) => {
+                    walk(&join(prefix, key), inner, known, wrong);
+                    true
+                }
+                (Some(Value::Dict(..)), Value::Empty(..)) => false,
+                (Some(Value::Dict(..)), _) => {
+                    wrong.push(join(prefix, key));
+                    false
+                }
+                _ => true,
+            });
+        }
+        let mut wrong = Vec::new();
+        walk("", &mut self.dict, defaults, &mut wrong);
+        let problem = |path| Problem::new(path, "must be a map of settings").at(&self.origin);
+        wrong.into_iter().map(problem).collect()
+    }
+}
+
+/// The settings that the layers make, and everything that does not fit. The settings are absent if nothing
+/// could be made of the layers at all.
+pub(super) fn assemble<T>(
+    defaults: &T,
+    layers: &mut [Layer],
+    problems: &mut Vec<Problem>,
+) -> Option<T>
+where
+    T: Serialize + DeserializeOwned,
+{
+    let known = dict_of(defaults);
+    for layer in layers.iter_mut() {
+        problems.extend(layer.keep_sections(&known));
+    }
+    let known: Vec<String> = listed(&known).into_iter().map(|(path, _)| path).collect();
+    while problems.len() < PROBLEMS {
+        let mut figment = Figment::from(Serialized::defaults(defaults));
+        for layer in layers.iter() {
+            figment = figment.merge(layer);
+        }
+        let error = match figment.extract::<T>() {
+            Ok(settings) => return Some(settings),
+            Err(error) => error,
+        };
+        let path = error.path.join(".");
+        // The place to change: lists are taken out whole, so that their other items do not move.
+        let Some((place, top)) = topmost(layers, &path) else {
+            problems.push(Problem::new(&path, explain(&error.kind, &path, &known)));
+            return None;
+        };
+        if retry_otherwise(&mut layers[top], &error.kind, &path, &known, problems) {
+            continue;
+        }
+        let layer = &mut layers[top];
+        let first = layer.raw.as_mut().and_then(|raw| raw.first_error.take());
+        let problem = first.unwrap_or_else(|| problem_of(layer, &error.kind, &path, &known));
+        problems.push(problem);
+        remove(&mut layer.dict, &place);
+    }
+    None
+}
+
+/// Reads a variable in another way where the first one did not fit: as text instead of a number, or as the
+/// name of a file that holds the value. Answers whether there is something new to try.
+fn retry_otherwise(
+    layer: &mut Layer,
+    kind: &Kind,
+    path: &str,
+    known: &[String],
+    problems: &mut Vec<Problem>,
+) -> bool {
+    let Some(raw) = layer.raw.clone() else { return false };
+    if raw.path != path {
+        return false;
+    }
+    match kind {
+        Kind::InvalidType(found, _)
+            if raw.first_error.is_none() && !matches!(found, Actual::Str(_)) =>
+        {
+            let first = problem_of(layer, kind, path, known);
+            layer.dict = nested(path, Value::from(raw.text.clone()));
+            layer.raw = Some(Raw { first_error: Some(first), ..raw });
+            true
+        }
+        Kind::UnknownField(name, expected) => {
+            let Some(base) = name.strip_suffix("_file").filter(|base| expected.contains(base))
+            else {
+                return false;
+            };
+            let base_path = path.strip_suffix(name.as_str()).map(|head| format!("{head}{base}"));
+            let (Some(base_path), Origin::Variable(variable) | Origin::DotEnv(variable)) =
+                (base_path, layer.origin.clone())
+            else {
+                return false;
+            };
+            let file = std::path::PathBuf::from(&raw.text);
+            match env::secret_file(&file) {
+                Ok(value) => {
+                    let origin = Origin::Named { variable, file };
+                    *layer = Layer::text(&base_path, env::Found { value, origin });
+                }
+                Err(reason) => {
+                    let shown = format!("names {}, which {reason}", file.display());
+                    problems.push(Problem::new(&base_path, shown).at(&layer.origin));
+                    layer.dict = Dict::new();
+                    layer.raw = None;
+                }
+            }
+            true
+        }
+        _ => false,
+    }
+}
+
+fn problem_of(layer: &Layer, kind: &Kind, path: &str, known: &[String]) -> Problem {
+    let mut text = explain(kind, path, known);
+    if let (Kind::UnknownField(..), Origin::Variable(name) | Origin::DotEnv(name)) =
+        (kind, &layer.origin)
+        && let Some(meant) = known.iter().find(|known| known.replace('.', "_") == path)
+    {
+        text = format!(
+            "unknown setting; did you mean {}? ({name} has single underscores)",
+            variable_of(meant).unwrap_or_default()
+        );
+    }
+    Problem::new(path, text).at(&layer.origin)
+}
+
+/// The variable that sets a path, if it can be written as one.
+pub(super) fn variable_of(path: &str) -> Option<String> {
+    if let Some((name, _)) = env::NAMES.iter().find(|(_, known)| *known == path) {
+        return Some((*name).to_owned());
+    }
+    path.chars()
+        .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '.')
+        .then(|| format!("{}{}", env::PREFIX, path.to_uppercase().replace('.', env::SEPARATOR)))
+}
+
+/// What does not fit, in words: what is there, and what is expected.
+fn explain(kind: &Kind, path: &str, known: &[String]) -> String {
+    match kind {
+        Kind::InvalidType(_, expected) | Kind::InvalidValue(_, expected)
+            if expected.contains("secret") =>
+        {
+            format!("must be {expected}")
+        }
+        Kind::InvalidType(found, expected) | Kind::InvalidValue(found, expected) => {
+            let quotes = matches!(
+                found,
+                Actual::Unsigned(_) | Actual::Signed(_) | Actual::Float(_) | Actual::Bool(_)
+            ) && expected == "a string";
+            let hint = if quotes { " (put it in quotes)" } else { "" };
+            format!("is {}, must be {}{hint}", show(found), wanted(expected))
+        }
+        Kind::UnknownVariant(name, expected) => {
+            format!("is `{name}`, must be one of {}", expected.join(", "))
+        }
+        Kind::UnknownField(name, expected) => unknown(name, path, expected, known),
+        Kind::MissingField(name) => format!("`{name}` is missing"),
+        Kind::InvalidLength(length, expected) => {
+            format!("has {length} items, must be {}", wanted(expected))
+        }
+        Kind::Message(message) => message.clone(),
+        other => other.to_string(),
+    }
+}
+
+fn unknown(name: &str, path: &str, expected: &[&str], known: &[String]) -> String {
+    let parent = path.strip_suffix(name).unwrap_or_default();
+    let near = |candidate: &&&str| {
+        let score = strsim::normalized_damerau_levenshtein(candidate, name);
+        #[expect(clippy::cast_possible_truncation, reason = "0 to 1,000")]
+        let thousandths = (score * 1000.0) as i64;
+        thousandths
+    };
+    // The same key in another section is nearer than a similar one in this.
+    if let Some(elsewhere) = known.iter().find(|known| {
+        known.rsplit('.').next() == Some(name) && known.strip_suffix(name) != Some(parent)
+    }) {
+        return format!("unknown setting; did you mean {elsewhere}?");
+    }
+    let best = expected.iter().max_by_key(near).filter(|best| near(best) >= 500);
+    match best {
+        Some(best) => format!("unknown setting; did you mean {parent}{best}?"),
+        None if expected.is_empty() => "unknown setting; there are none here".to_owned(),
+        None => format!("unknown setting; known here: {}", expected.join(", ")),
+    }
+}
+
+fn show(found: &Actual) -> String {
+    match found {
+        Actual::Str(text) => {
+            let short: String = text.chars().take(60).collect();
+            let more = if short.len() < text.len() { "…" } else { "" };
+            format!("the text {short:?}{more}")
+        }
+        Actual::Unsigned(number) => number.to_string(),
+        Actual::Signed(number) => number.to_string(),
+        Actual::Float(number) => number.to_string(),
+        Actual::Bool(flag) => flag.to_string(),
+        Actual::Unit => "empty".to_owned(),
+        Actual::Seq => "a list".to_owned(),
+        Actual::Map => "a map".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+fn wanted(expected: &str) -> String {
+    match expected {
+        "u8" | "u16" | "u32" | "u64" | "usize" => {
+            let largest = match expected {
+                "u8" => " and at most 255",
+                "u16" => " and at most 65535",
+                "u32" => " and at most 4294967295",
+                _ => "",
+            };
+            format!("a whole number, 0 or more{largest}")
+        }
+        "i8" | "i16" | "i32" | "i64" => "a whole number".to_owned(),
+        "f32" | "f64" => "a number".to_owned(),
+        "a string" => "text".to_owned(),
+        "a boolean" => "true or false".to_owned(),
+        "a sequence" => "a list".to_owned(),
+        "a map" => "a map".to_owned(),
+        other if other.starts_with("struct ") => "a map of settings".to_owned(),
+        other => other.to_owned(),
+    }
+}
+
+/// The layer that decides about a path, and the longest part of the path that is a key in it.
+fn topmost(layers: &[Layer], path: &str) -> Option<(String, usize)> {
+    let mut place = path;
+    loop {
+        if let Some(top) = layers.iter().rposition(|layer| layer.holds(place)) {
+            return Some((place.to_owned(), top));
+        }
+        place = place.rsplit_once('.')?.0;
+    }
+}
+
+/// Where the value of a path comes from, if not from the defaults.
+pub(super) fn origin_of<'a>(layers: &'a [Layer], path: &str) -> Option<&'a Layer> {
+    topmost(layers, path).map(|(_, top)| &layers[top])
+}
+
+fn reference(text: &str) -> Option<&str> {
+    let name = text.strip_prefix("${")?.strip_suffix('}')?;
+    let valid = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
+    (!name.is_empty() && name.chars().all(valid)).then_some(name)
+}
+
+fn nested(path: &str, value: Value) -> Dict {
+    let mut keys = path.rsplit('.');
+    let mut dict = Dict::new();
+    // `rsplit` yields at least one item.
+    dict.insert(keys.next().unwrap_or_default().to_owned(), value);
+    for key in keys {
+        dict = Dict::from([(key.to_owned(), Value::from(dict))]);
+    }
+    dict
+}
+
+fn lookup<'a>(dict: &'a Dict, path: &str) -> Option<&'a Value> {
+    let mut keys = path.split('.');
+    let mut value = dict.get(keys.next()?)?;
+    for key in keys {
+        value = value.as_dict()?.get(key)?;
+    }
+    Some(value)
+}
+
+fn remove(dict: &mut Dict, path: &str) {
+    match path.split_once('.') {
+        None => {
+            dict.remove(path);
+        }
+        Some((head, rest)) => {
+            if let Some(Value::Dict(_, inner)) = dict.get_mut(head) {
+                remove(inner, rest);
+            }
+        }
+    }
+}
+
+/// Settings as figment's values.
+pub(super) fn dict_of<T: Serialize>(settings: &T) -> Dict {
+    match Value::serialize(settings) {
+        Ok(Value::Dict(_, dict)) => dict,
+        _ => Dict::new(),
+    }
+}
+
+/// All values with their paths, in order; a list is one value, and so is an empty map.
+pub(super) fn listed(dict: &Dict) -> Vec<(String, Value)> {
+    fn walk(prefix: &str, dict: &Dict, found: &mut Vec<(String, Value)>) {
+        for (key, value) in dict {
+            let path = join(prefix, key);
+            match value {
+                Value::Dict(_, inner) if !inner.is_empty() => walk(&path, inner, found),
+                other => found.push((path, other.clone())),
+            }
+        }
+    }
+    let mut found = Vec::new();
+    walk("", dict, &mut found);
+    found
+}
+
+/// All values that are no maps, lists included, with their paths.
+fn leaves_mut(dict: &mut Dict) -> Vec<(String, &mut Value)> {
+    fn walk<'a>(prefix: &str, dict: &'a mut Dict, found: &mut Vec<(String, &'a mut Value)>) {
+        for (key, value) in dict.iter_mut() {
+            let path = join(prefix, key);
+            match value {
+                Value::Dict(_, inner) => walk(&path, inner, found),
+                Value::Array(_, items) => {
+                    for (index, item) in items.iter_mut().enumerate() {
+                        let path = join(&path, index);
+                        match item {
+                            Value::Dict(_, inner) => walk(&path, inner, found),
+                            other => found.push((path, other)),
+                        }
+                    }
+                }
+                other => found.push((path, other)),
+            }
+        }
+    }
+    let mut found = Vec::new();
+    walk("", dict, &mut found);
+    found
+}
+
+fn join(prefix: &str, key: impl Display) -> String {
+    if prefix.is_empty() { key.to_string() } else { format!("{prefix}.{key}") }
+}
+
+/// The texts among the values of settings, with their paths.
+pub(super) fn texts<T: Serialize>(settings: &T) -> Vec<(String, String)> {
+    leaves_mut(&mut dict_of(settings))
+        .into_iter()
+        .filter_map(|(path, value)| Some((path, value.as_str()?.to_owned())))
+        .collect()
+}
+
+/// A whole number as text.
+fn whole(value: &Value) -> Option<String> {
+    let unsigned = value.to_u128().map(|number| number.to_string());
+    unsigned.or_else(|| value.to_i128().map(|number| number.to_string()))
+}
+
+/// What a value looks like, for the documentation: `60`, `"text"`, `[]`, `none`.
+pub(super) fn shown(value: &Value) -> String {
+    match value {
+        Value::String(_, text) => text.clone(),
+        Value::Char(_, c) => c.to_string(),
+        Value::Bool(_, flag) => flag.to_string(),
+        Value::Num(_, number) => match number {
+            Num::F32(_) | Num::F64(_) => {
+                number.to_f64().map_or_else(String::new, |n| n.to_string())
+            }
+            _ => whole(value).unwrap_or_default(),
+        },
+        Value::Empty(_, Empty::None | Empty::Unit) => "none".to_owned(),
+        Value::Dict(..) => "{}".to_owned(),
+        Value::Array(_, items) => {
+            format!("[{}]", items.iter().map(shown).collect::<Vec<_>>().join(", "))
+        }
+    }
+}

@@ -1,6 +1,11 @@
 //! Delivers what is owed. A notifier is one file; the dispatcher leases owed deliveries, sends them in order,
 //! retries, and records the outcome.
 
+mod decide;
+pub mod dispatcher;
+mod lane;
+mod ledger;
+
 use std::fmt::Debug;
 use std::future::Future;
 use std::pin::Pin;

@@ -220,15 +220,15 @@ impl Store {
         todo!()
     }
 
-    /// What [`Store::lease`] would take of P1 and P2, without taking it: only reads, for when the store
-    /// cannot be written.
+    /// What [`Store::lease`] would take of P1 and P2 if nothing was leased, without taking it: only reads, for
+    /// when the store cannot be written.
     pub async fn urgent(&self, receiver: &str, now: UtcTime, limit: u32) -> Result<Vec<Delivery>> {
         todo!()
     }
 
-    /// Frees every lease: those of a process that was killed. For the dispatcher's start only; whoever starts
-    /// one is the active replica. Answers how many there were.
-    pub async fn release(&self) -> Result<u64> {
+    /// Frees every lease of a receiver: those of a process that was killed, or of a call that failed half-way.
+    /// Only for the dispatcher while it has nothing under way to that receiver. Answers how many there were.
+    pub async fn release(&self, receiver: &str) -> Result<u64> {
         todo!()
     }
 

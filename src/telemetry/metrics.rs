@@ -31,6 +31,8 @@ pub struct Metrics {
     pub outbox_owed: Gauge,
     /// Deliveries given up.
     pub outbox_dead: Gauge,
+    /// Seconds since the oldest delivery that is still owed became owed; 0 if none is.
+    pub outbox_oldest_age_seconds: Gauge,
 }
 
 impl Default for Metrics {
@@ -53,6 +55,7 @@ impl Metrics {
             delivery_attempts: Family::default(),
             outbox_owed: Gauge::default(),
             outbox_dead: Gauge::default(),
+            outbox_oldest_age_seconds: Gauge::default(),
         };
         registry.register(
             "source_reads",
@@ -82,6 +85,11 @@ impl Metrics {
         );
         registry.register("outbox_owed", "Deliveries owed", this.outbox_owed.clone());
         registry.register("outbox_dead", "Deliveries given up", this.outbox_dead.clone());
+        registry.register(
+            "outbox_oldest_age_seconds",
+            "Seconds since the oldest delivery that is still owed became owed",
+            this.outbox_oldest_age_seconds.clone(),
+        );
         this.registry = Arc::new(registry);
         this
     }

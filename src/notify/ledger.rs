@@ -1,0 +1,201 @@
+//! What one receiver was sent, as far as the process remembers: so that a message that already shows a change
+//! stands for it, and so that what was sent while the store could not be written is not sent again. Pure.
+
+use std::collections::{HashMap, VecDeque};
+
+use tokio::time::Instant;
+
+use crate::model::{
+    Change, Delivery, DeliveryId, Incident, IncidentId, Receipt, Severity, UtcTime,
+};
+use crate::store::Owed;
+
+/// How many incidents and messages are remembered; the oldest are forgotten first. To have forgotten costs at
+/// most a repeated edit or message.
+const REMEMBERED: usize = 1_024;
+
+/// Identifies a message to one receiver, in the store and out of it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Key {
+    pub(super) incident: IncidentId,
+    pub(super) change: Change,
+    pub(super) revision: i64,
+}
+
+impl Key {
+    pub(super) fn of(delivery: &Delivery) -> Self {
+        Self {
+            incident: delivery.incident.clone(),
+            change: delivery.change,
+            revision: delivery.revision,
+        }
+    }
+
+    pub(super) fn owed(owed: &Owed) -> Self {
+        Self { incident: owed.incident.clone(), change: owed.change, revision: owed.revision }
+    }
+}
+
+/// A message that is sent from memory, because the store cannot be written.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Pending {
+    pub(super) key: Key,
+    pub(super) incident: Incident,
+    pub(super) severity: Severity,
+    pub(super) created_at: UtcTime,
+    pub(super) attempts: u32,
+    /// Not before; on the timer, for the wall clock may be stepped.
+    pub(super) due: Option<Instant>,
+    /// Whether the fallback has it too.
+    pub(super) handed_over: bool,
+}
+
+/// A map that forgets its oldest entries.
+#[derive(Debug)]
+struct Memory<K, V> {
+    values: HashMap<K, V>,
+    order: VecDeque<K>,
+}
+
+impl<K, V> Default for Memory<K, V> {
+    fn default() -> Self {
+        Self { values: HashMap::new(), order: VecDeque::new() }
+    }
+}
+
+impl<K: Clone + Eq + std::hash::Hash, V> Memory<K, V> {
+    fn insert(&mut self, key: K, value: V) {
+        if self.values.insert(key.clone(), value).is_none() {
+            self.order.push_back(key);
+            if self.order.len() > REMEMBERED
+                && let Some(oldest) = self.order.pop_front()
+            {
+                self.values.remove(&oldest);
+            }
+        }
+    }
+
+    fn remove(&mut self, key: &K) {
+        if self.values.remove(key).is_some() {
+            self.order.retain(|other| other != key);
+        }
+    }
+}
+
+/// The revision of an incident that a receiver's message shows, and the one that people were told of.
+#[derive(Debug, Clone, Copy, Default)]
+struct Shown {
+    any: i64,
+    paged: i64,
+}
+
+/// See the file's header.
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    shown: Memory<IncidentId, Shown>,
+    sent: Memory<Key, Receipt>,
+    receipts: Memory<IncidentId, Receipt>,
+    handed_over: Memory<DeliveryId, ()>,
+    pending: Vec<Pending>,
+}
+
+impl Ledger {
+    /// A message about `key` went out and showed `revision`.
+    pub(super) fn showed(&mut self, key: &Key, revision: i64) {
+        let mut shown = self.shown.values.get(&key.incident).copied().unwrap_or_default();
+        shown.any = shown.any.max(revision);
+        if key.change.pages() {
+            shown.paged = shown.paged.max(revision);
+        }
+        self.shown.insert(key.incident.clone(), shown);
+    }
+
+    /// Whether a message that went out already shows what `key` wants to show. A page is covered by a page
+    /// only: an edit tells nobody.
+    pub(super) fn covers(&self, key: &Key) -> bool {
+        self.shown.values.get(&key.incident).is_some_and(|shown| {
+            key.revision <= if key.change.pages() { shown.paged } else { shown.any }
+        })
+    }
+
+    /// It went out, but the store does not know.
+    pub(super) fn remember(&mut self, key: Key, receipt: Receipt) {
+        self.receipts.insert(key.incident.clone(), receipt.clone());
+        self.sent.insert(key, receipt);
+    }
+
+    /// The receipt, if it went out and the store does not know.
+    pub(super) fn sent(&self, key: &Key) -> Option<&Receipt> {
+        self.sent.values.get(key)
+    }
+
+    /// The store knows.
+    pub(super) fn recorded(&mut self, key: &Key) {
+        self.sent.remove(key);
+        if !self.sent.values.keys().any(|other| other.incident == key.incident) {
+            self.receipts.remove(&key.incident);
+        }
+    }
+
+    /// The newest receipt of an incident, if the store does not have it.
+    pub(super) fn receipt(&self, incident: &IncidentId) -> Option<&Receipt> {
+        self.receipts.values.get(incident)
+    }
+
+    /// A delivery goes to the fallback too; false if it was noted before.
+    pub(super) fn hand_over(&mut self, id: DeliveryId) -> bool {
+        let first = !self.handed_over.values.contains_key(&id);
+        self.handed_over.insert(id, ());
+        first
+    }
+
+    /// Handing it over failed.
+    pub(super) fn forget_hand_over(&mut self, id: DeliveryId) {
+        self.handed_over.remove(&id);
+    }
+
+    /// Something to be sent from memory; false if there is no room for it. What is known already is not
+    /// taken twice.
+    pub(super) fn queue(&mut self, item: Pending) -> bool {
+        if self.sent(&item.key).is_some() || self.pending.iter().any(|other| other.key == item.key)
+        {
+            return true;
+        }
+        if self.pending.len() >= REMEMBERED {
+            return false;
+        }
+        self.pending.push(item);
+        true
+    }
+
+    /// The store has it and takes over, or it is done with.
+    pub(super) fn unqueue(&mut self, key: &Key) -> Option<Pending> {
+        let index = self.pending.iter().position(|item| item.key == *key)?;
+        Some(self.pending.remove(index))
+    }
+
+    /// The next to be sent from memory: the worst first, of one incident only the oldest.
+    pub(super) fn next_pending(&self, now: Instant) -> Option<&Pending> {
+        self.heads()
+            .filter(|item| item.due.is_none_or(|due| due <= now))
+            .reduce(|best, item| if item.severity > best.severity { item } else { best })
+    }
+
+    /// When the next one will be due.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        self.heads().filter_map(|item| item.due).min()
+    }
+
+    fn heads(&self) -> impl Iterator<Item = &Pending> {
+        self.pending.iter().enumerate().filter_map(|(index, item)| {
+            let first =
+                self.pending.iter().take(index).all(|o| o.key.incident != item.key.incident);
+            first.then_some(item)
+        })
+    }
+
+    /// A failed item, to be changed in place.
+    pub(super) fn pending_mut(&mut self, key: &Key) -> Option<&mut Pending> {
+        self.pending.iter_mut().find(|item| item.key == *key)
+    }
+}

@@ -17,8 +17,6 @@ const LONGEST_WAIT: Duration = Duration::from_hours(1);
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// Seconds after which one attempt is given up.
-    pub deadline_seconds: u64,
     /// The most seconds before the first retry; doubled for each further one.
     pub retry_first_seconds: u64,
     /// The most seconds between two retries, unless the receiver asks for more.
@@ -36,7 +34,6 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            deadline_seconds: 15,
             retry_first_seconds: 1,
             retry_cap_seconds: 120,
             give_up_urgent_hours: 24,
@@ -48,11 +45,6 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// How long one attempt may take; at least a second.
-    pub(super) fn deadline(&self) -> Duration {
-        Duration::from_secs(self.deadline_seconds.max(1))
-    }
-
     fn give_up(&self, severity: Severity) -> Duration {
         let urgent = severity >= Severity::P2;
         Duration::from_hours(if urgent { self.give_up_urgent_hours } else { self.give_up_hours })
@@ -253,7 +245,7 @@ mod tests {
         let down = failed(Reason::Unavailable, Retry::Later);
         assert_eq!(fallback_of(&outcome(tried(Severity::P1, 2), &down, at(3))), None);
         assert_eq!(fallback_of(&outcome(tried(Severity::P1, 3), &down, at(5))), Some("spare"));
-        assert_eq!(fallback_of(&outcome(tried(Severity::P1, 1), &down, at(59))), Some("spare"));
+        assert_eq!(fallback_of(&outcome(tried(Severity::P1, 1), &down, at(60))), Some("spare"));
         assert_eq!(fallback_of(&outcome(tried(Severity::P2, 9), &down, at(99))), None);
         let wait = failed(Reason::Throttled, Retry::After(Duration::from_secs(90)));
         assert_eq!(fallback_of(&outcome(tried(Severity::P1, 1), &wait, at(0))), Some("spare"));

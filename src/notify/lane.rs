@@ -14,9 +14,9 @@ use tokio_util::sync::CancellationToken;
 use super::decide::{Chance, Consequence, Pacer, Settings, Tried, after_failure, back_off, later};
 use super::dispatcher::{Receiver, Receivers};
 use super::ledger::{Key, Ledger, Pending};
-use super::{Failure, Outgoing, Reason, Retry};
+use super::{Failure, LONGEST_SEND, Outgoing, Reason, Retry};
 use crate::clock::Clock;
-use crate::model::{Change, Delivery, Incident, IncidentId, Receipt, Severity, UtcTime};
+use crate::model::{Delivery, Incident, IncidentId, Receipt, Severity};
 use crate::store::{Attempt, Store};
 use crate::telemetry::Metrics;
 
@@ -26,8 +26,11 @@ const LOOK_AT_LEAST_EVERY: Duration = Duration::from_secs(15);
 /// The shortest wait when nothing could be leased.
 const SHORTEST_WAIT: Duration = Duration::from_millis(20);
 
-/// How long a lease outlives the deadline of the attempt that it protects.
-const LEASE_MARGIN: Duration = Duration::from_secs(15);
+/// After how long an attempt is cut off, should the notifier not keep its own deadline.
+const DEADLINE: Duration = LONGEST_SEND.saturating_add(Duration::from_secs(1));
+
+/// How long a lease stands: longer than any attempt.
+const LEASE: Duration = DEADLINE.saturating_add(Duration::from_secs(14));
 
 /// The longest wait between two tries of a store that fails.
 const STORE_RETRY_CAP: Duration = Duration::from_secs(5);
@@ -145,7 +148,6 @@ impl Lane {
             return Ok(Next::Wait(self.next_due().await?));
         };
         let key = Key::of(&delivery);
-        let now = self.shared.clock.now();
         if let Some(receipt) = self.ledger.sent(&key).cloned() {
             self.settle(&delivery, &Attempt::Delivered(receipt)).await?;
             self.ledger.recorded(&key);
@@ -165,7 +167,7 @@ impl Lane {
             Some(receipt) => Some(receipt.clone()),
             None => self.shared.store.receipt(&delivery.incident, &self.name).await?,
         };
-        let outgoing = self.outgoing(incident, delivery.change, receipt, delivery.attempts, now);
+        let outgoing = self.outgoing(&key, incident, receipt, delivery.attempts);
         match self.send(receiver, &key, &outgoing).await {
             Ok(receipt) => self.record_sent(&delivery, key, receipt).await?,
             Err(failure) => self.record_failure(receiver, &delivery, &outgoing, &failure).await?,
@@ -179,7 +181,7 @@ impl Lane {
             self.stray_lease = false;
         }
         let now = self.shared.clock.now();
-        let until = later(now, self.shared.settings.deadline() + LEASE_MARGIN);
+        let until = later(now, LEASE);
         let due = self.shared.store.due().await?;
         if !due.iter().any(|(name, at)| *name == self.name && *at <= now) {
             return Ok(None);
@@ -195,16 +197,23 @@ impl Lane {
         Ok(at.map(|at| Instant::now() + self.shared.clock.until(at).max(SHORTEST_WAIT)))
     }
 
+    /// The message as it goes out now.
     fn outgoing(
         &self,
+        key: &Key,
         incident: Incident,
-        change: Change,
         receipt: Option<Receipt>,
         attempt: u32,
-        now: UtcTime,
     ) -> Outgoing {
-        let base_url = self.shared.base_url.clone();
-        Outgoing { incident, change, receipt, attempt, now, base_url }
+        Outgoing {
+            incident,
+            change: key.change,
+            receipt,
+            key: Outgoing::key(&key.incident, key.change, key.revision),
+            attempt,
+            now: self.shared.clock.now(),
+            base_url: self.shared.base_url.clone(),
+        }
     }
 
     /// Sends one message, within the deadline.
@@ -215,12 +224,11 @@ impl Lane {
         outgoing: &Outgoing,
     ) -> Result<Receipt, Failure> {
         self.pacer.took(receiver.pace, Instant::now());
-        let deadline = self.shared.settings.deadline();
-        let sent = tokio::time::timeout(deadline, receiver.notifier.send(outgoing)).await;
+        let sent = tokio::time::timeout(DEADLINE, receiver.notifier.send(outgoing)).await;
         let sent = sent.unwrap_or_else(|_| {
             Err(Failure {
                 reason: Reason::Deadline,
-                detail: format!("no answer within {} s", deadline.as_secs()),
+                detail: format!("no answer within {} s", DEADLINE.as_secs()),
                 retry: Retry::Later,
             })
         });
@@ -381,8 +389,7 @@ impl Lane {
                 self.shared.store.receipt(&item.key.incident, &self.name).await.unwrap_or_default()
             }
         };
-        let now = self.shared.clock.now();
-        let outgoing = self.outgoing(incident, item.key.change, receipt, attempt, now);
+        let outgoing = self.outgoing(&item.key, incident, receipt, attempt);
         let failure = match self.send(receiver, &item.key, &outgoing).await {
             Ok(receipt) => {
                 self.ledger.unqueue(&item.key);

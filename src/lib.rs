@@ -28,7 +28,7 @@ pub mod incidents;
 pub mod notify;
 pub mod store;
 
-pub mod simulate;
 pub mod http;
+pub mod simulate;
 
 pub mod config;

@@ -1,9 +1,10 @@
 //! Simulated log traffic: a small shop, and what can go wrong in it. Deterministic: a seed and a range of time
 //! give the same documents everywhere. `demo`, `simulate` and the tests share it.
 //!
-//! Everything here is pure.
+//! Everything here is pure but [`inject`], which sends documents to Elasticsearch or the embedded intake.
 
 mod document;
+pub mod inject;
 mod random;
 mod scenario;
 mod traffic;

@@ -1,7 +1,7 @@
 //! Every integration test, in one binary.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 
-mod judges;
 mod config;
+mod judges;
 mod support;
 mod tidy;

@@ -5,6 +5,11 @@ mod decide;
 pub mod dispatcher;
 mod lane;
 mod ledger;
+pub mod message;
+pub mod route;
+#[cfg(test)]
+mod samples;
+mod settings;
 
 use std::fmt::Debug;
 use std::future::Future;
@@ -12,6 +17,8 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use crate::model::{Change, Incident, IncidentId, Receipt, UtcTime};
+
+pub use settings::{Console, Heartbeat, Kind, PagerDuty, Rule, Settings, Slack, Webhook};
 
 /// A boxed future, so that notifiers of different kinds stand behind one trait.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

@@ -108,7 +108,10 @@ pub struct Webhook {
 /// The console: standard output.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Console {}
+pub struct Console {
+    /// Whether colours are written; if absent, on a terminal only.
+    pub colour: Option<bool>,
+}
 
 /// A sign of life, posted to somewhere else that notices when it stays away.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -385,7 +388,7 @@ heartbeat: { url: "https://hc.example.com/1" }
     #[test]
     fn each_problem_names_path_value_and_fix() {
         let settings = parse(
-            r##"
+            r#"
 base_url: sentinelops.example.com
 slack:
   one: { token: "", channel: general }
@@ -401,7 +404,7 @@ routes:
   - { receivers: [one] }
   - { receivers: [pager] }
 heartbeat: { url: x, interval_seconds: 1 }
-"##,
+"#,
         );
         let shown = settings.problems().join("\n");
         assert!(!shown.contains("hunter2"));

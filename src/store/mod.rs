@@ -1,15 +1,32 @@
 //! What survives: incidents, deliveries owed, receipts, silences, and the memory of detection. The verbs are
 //! the domain's; `now` is an argument. One set of SQL texts serves `SQLite` and `PostgreSQL`.
+//!
+//! Here are the nouns of the verbs; the verbs themselves stand in `book` (incidents, silences), `outbox`
+//! (deliveries) and `memory` (detection, retention, replicas).
 
+mod book;
+mod faults;
+mod memory;
+mod open;
+mod outbox;
+mod rows;
+mod sql;
+mod trouble;
+
+use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use sqlx::AnyPool;
 use tokio::sync::Notify;
 
 use crate::model::{
-    Change, Delivery, DeliveryId, Incident, IncidentId, IncidentState, Receipt, Severity, Silence,
-    UtcTime,
+    Change, Incident, IncidentId, IncidentState, Receipt, Severity, Silence, UtcTime,
 };
+pub use faults::Faults;
+pub use trouble::Trouble;
 
 /// `store` in the settings.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -144,9 +161,44 @@ pub struct Memory {
     pub body: String,
 }
 
-/// The database.
-#[derive(Debug, Clone)]
-pub struct Store {}
+/// No replica has led yet: commits are not fenced.
+const UNFENCED: i64 = -1;
+
+/// The database; cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    pool: AnyPool,
+    owed: Arc<Notify>,
+    /// Names this process in leases of deliveries.
+    holder: Arc<str>,
+    /// The epoch in which this process leads, or [`UNFENCED`].
+    epoch: Arc<AtomicI64>,
+    /// How long one verb may take; none for a local file, whose own limits are enough.
+    deadline: Option<Duration>,
+    faults: Option<Arc<dyn Faults>>,
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The pool's options hold the address with its password.
+        f.debug_struct("Store").field("holder", &self.holder).finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    /// Fires when something became owed, or when what waited behind a delivery can be taken. Only a hint: it
+    /// may fire early, late, or for nothing.
+    pub fn owed_hint(&self) -> Arc<Notify> {
+        self.owed.clone()
+    }
+
+    /// The same store, whose verbs fail as the faults say.
+    #[must_use]
+    pub fn with_faults(mut self, faults: Arc<dyn Faults>) -> Self {
+        self.faults = Some(faults);
+        self
+    }
+}
 
 /// Why a verb failed.
 #[derive(Debug, thiserror::Error)]
@@ -154,6 +206,23 @@ pub enum Error {
     /// The database could not be reached, read or written.
     #[error("the store cannot be used")]
     Database(#[from] sqlx::Error),
+    /// The tables could not be brought up to date.
+    #[error("the store's tables cannot be brought up to date")]
+    Migrate(#[from] sqlx::migrate::MigrateError),
+    /// The address leads nowhere.
+    #[error("the store cannot be opened: {problem}; {fix}")]
+    Location {
+        /// What is wrong with it.
+        problem: String,
+        /// What to do.
+        fix: &'static str,
+    },
+    /// No answer in time.
+    #[error("the store did not answer `{0}` before the deadline")]
+    Deadline(&'static str),
+    /// Another replica has taken over.
+    #[error("another replica leads; this one must not write")]
+    Fenced,
     /// A row could not be understood: written by a newer version, or damaged.
     #[error("{what} in the store cannot be read")]
     Corrupt {
@@ -165,127 +234,11 @@ pub enum Error {
     },
 }
 
-/// The result of a verb.
-pub type Result<T> = std::result::Result<T, Error>;
-
-#[expect(clippy::unused_async, clippy::todo, unused_variables, reason = "signatures first")]
-impl Store {
-    /// Opens the database and brings its tables up to date.
-    pub async fn open(settings: &Settings) -> Result<Self> {
-        todo!()
-    }
-
-    /// Commits one step of the incident writer, in one transaction. Deliveries of the same incident and
-    /// receiver that an owed one makes unnecessary are superseded in it.
-    pub async fn commit(&self, changes: &Changes) -> Result<()> {
-        todo!()
-    }
-
-    /// What the writer needs at start: open incidents, those resolved since `since`, and living silences.
-    pub async fn load_book(&self, since: UtcTime) -> Result<(Vec<Incident>, Vec<Silence>)> {
-        todo!()
-    }
-
-    /// One incident.
-    pub async fn incident(&self, id: &IncidentId) -> Result<Option<Incident>> {
-        todo!()
-    }
-
-    /// A page of incidents, newest first, and how many there are.
-    pub async fn incidents(&self, filter: &IncidentFilter) -> Result<(u64, Vec<Incident>)> {
-        todo!()
-    }
-
-    /// All silences that have not been over for longer than the retention.
-    pub async fn silences(&self) -> Result<Vec<Silence>> {
-        todo!()
-    }
-
-    /// The deliveries of an incident, oldest first.
-    pub async fn deliveries(&self, incident: &IncidentId) -> Result<Vec<Delivery>> {
-        todo!()
-    }
-
-    /// Takes up to `limit` deliveries of one receiver that are due, in order: P1 before the rest, then by
-    /// age; of one incident only the oldest owed one, and none while that one is leased or not yet due. They
-    /// stay taken until `until`, or until they are settled. Each lease counts as an attempt: the deliveries
-    /// carry `attempts` including this one.
-    pub async fn lease(
-        &self,
-        receiver: &str,
-        now: UtcTime,
-        until: UtcTime,
-        limit: u32,
-    ) -> Result<Vec<Delivery>> {
-        todo!()
-    }
-
-    /// What [`Store::lease`] would take of P1 and P2 if nothing was leased, without taking it: only reads, for
-    /// when the store cannot be written.
-    pub async fn urgent(&self, receiver: &str, now: UtcTime, limit: u32) -> Result<Vec<Delivery>> {
-        todo!()
-    }
-
-    /// Frees every lease of a receiver: those of a process that was killed, or of a call that failed half-way.
-    /// Only for the dispatcher while it has nothing under way to that receiver. Answers how many there were.
-    pub async fn release(&self, receiver: &str) -> Result<u64> {
-        todo!()
-    }
-
-    /// The receivers that something is owed to, with the instant from which [`Store::lease`] would take
-    /// something (due and not leased, or when that ends), earliest first.
-    pub async fn due(&self) -> Result<Vec<(String, UtcTime)>> {
-        todo!()
-    }
-
-    /// Fires when something became owed. Only a hint: it may fire early, late, or for nothing.
-    pub fn owed_hint(&self) -> Arc<Notify> {
-        todo!()
-    }
-
-    /// Records how a delivery ended; false if it is not owed any more. A lease that ran out without anybody
-    /// else taking it does not matter.
-    pub async fn settle(&self, id: DeliveryId, attempt: &Attempt, now: UtcTime) -> Result<bool> {
-        todo!()
-    }
-
-    /// What a receiver answered for an incident.
-    pub async fn receipt(&self, incident: &IncidentId, receiver: &str) -> Result<Option<Receipt>> {
-        todo!()
-    }
-
-    /// What is owed.
-    pub async fn outbox(&self) -> Result<Outbox> {
-        todo!()
-    }
-
-    /// Keeps values for detection, replacing those of the same kind and key.
-    pub async fn remember(&self, values: &[Memory]) -> Result<()> {
-        todo!()
-    }
-
-    /// The kept values of a kind since an instant, by key.
-    pub async fn recall(&self, kind: &str, since: UtcTime) -> Result<Vec<Memory>> {
-        todo!()
-    }
-
-    /// The kept values of a kind whose key begins with `prefix`, by key.
-    pub async fn recall_keys(&self, kind: &str, prefix: &str) -> Result<Vec<Memory>> {
-        todo!()
-    }
-
-    /// Drops kept values.
-    pub async fn forget(&self, kind: &str, keys: &[String]) -> Result<()> {
-        todo!()
-    }
-
-    /// Removes what is past its retention; answers how many rows.
-    pub async fn prune(&self, settings: &Settings, now: UtcTime) -> Result<u64> {
-        todo!()
-    }
-
-    /// Takes or renews the lease of the active replica; false while another one holds it.
-    pub async fn lead(&self, holder: &str, now: UtcTime, until: UtcTime) -> Result<bool> {
-        todo!()
+impl Error {
+    fn location(problem: impl Into<String>, fix: &'static str) -> Self {
+        Self::Location { problem: problem.into(), fix }
     }
 }
+
+/// The result of a verb.
+pub type Result<T> = std::result::Result<T, Error>;

@@ -3,5 +3,6 @@
 
 mod config;
 mod judges;
+mod store;
 mod support;
 mod tidy;

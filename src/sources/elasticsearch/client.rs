@@ -1,0 +1,441 @@
+//! Asks an Elasticsearch: the official client's transport (pool, authentication, TLS) behind three read calls, and
+//! every way in which they can fail, classed. It knows nothing of logs.
+//!
+//! Every answer must carry `X-Elastic-Product`, which all supported versions send: what does not is not read at
+//! all. The official transport reads bodies whole, so a declared length is checked first; a page's size bounds the
+//! rest.
+
+use std::error::Error as _;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use elasticsearch::auth::Credentials;
+use elasticsearch::cert::{Certificate, CertificateValidation};
+use elasticsearch::http::headers::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use elasticsearch::http::request::JsonBody;
+use elasticsearch::http::response::Response;
+use elasticsearch::http::transport::{MultiNodeConnectionPool, Transport, TransportBuilder};
+use elasticsearch::http::{Method, StatusCode};
+use elasticsearch::params::ExpandWildcards;
+use elasticsearch::{FieldCapsParts, SearchParts};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use url::Url;
+
+use super::reply::{ErrorBody, shorten};
+use super::schema::FieldCaps;
+use super::settings::Settings;
+use crate::clock::Clock;
+use crate::model::{Completeness, FailureKind, UtcTime};
+use crate::net;
+
+/// The oldest version that is supported.
+const OLDEST: (u64, u64) = (8, 11);
+/// The longest answer that is read: some thirty times a full page.
+const LONGEST: u64 = 256 * 1024 * 1024;
+/// The longest error text that is read.
+const LONGEST_ERROR: u64 = 1024 * 1024;
+
+/// Why a client could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A URL could not be read.
+    #[error("elasticsearch.url `{url}` is no URL")]
+    Url {
+        /// What was given.
+        url: String,
+        /// Why not.
+        #[source]
+        source: url::ParseError,
+    },
+    /// No URL was given.
+    #[error("elasticsearch.url is empty")]
+    NoUrl,
+    /// The CA file could not be read.
+    #[error("elasticsearch.ca_file {} cannot be read", path.display())]
+    CaFile {
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// The CA file holds no certificate.
+    #[error("elasticsearch.ca_file {} holds no PEM certificate", path.display())]
+    NoCertificate {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// The official client refused its settings.
+    #[error("Elasticsearch's client cannot be set up")]
+    Setup(#[source] elasticsearch::http::transport::BuildError),
+}
+
+/// A call that failed.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Failure {
+    pub kind: FailureKind,
+    /// For people; names no secret.
+    pub reason: String,
+    pub retry_at: Option<UtcTime>,
+    /// The page was too large for the cluster.
+    pub too_many_buckets: bool,
+    /// The cluster allows no queries by pattern.
+    pub expensive: bool,
+}
+
+impl Failure {
+    pub(super) fn new(kind: FailureKind, reason: impl Into<String>) -> Self {
+        Self {
+            kind,
+            reason: reason.into(),
+            retry_at: None,
+            too_many_buckets: false,
+            expensive: false,
+        }
+    }
+}
+
+impl From<Failure> for Completeness {
+    fn from(failure: Failure) -> Self {
+        let Failure { kind, reason, retry_at, .. } = failure;
+        Self::Failed { kind, reason, retry_at }
+    }
+}
+
+/// What answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Server {
+    /// Unknown where the key may not ask.
+    pub version: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Info {
+    version: Version,
+}
+
+#[derive(Deserialize)]
+struct Version {
+    number: String,
+    #[serde(default)]
+    distribution: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Nodes {
+    nodes: std::collections::BTreeMap<String, Node>,
+}
+
+#[derive(Deserialize)]
+struct Node {
+    version: String,
+}
+
+/// One cluster.
+#[derive(Debug, Clone)]
+pub(super) struct Client {
+    transport: Transport,
+    nodes: usize,
+    /// The nodes, for people.
+    pub address: String,
+    clock: Arc<dyn Clock>,
+}
+
+#[derive(Serialize)]
+struct IndexOptions<'a> {
+    ignore_unavailable: bool,
+    allow_no_indices: bool,
+    expand_wildcards: ExpandWildcards,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_cache: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fields: Option<&'a str>,
+}
+
+impl IndexOptions<'_> {
+    /// What matches no index is told from the answer; hidden indices are not meant.
+    const USUAL: Self = Self {
+        ignore_unavailable: true,
+        allow_no_indices: true,
+        expand_wildcards: ExpandWildcards::Open,
+        request_cache: None,
+        fields: None,
+    };
+}
+
+impl Client {
+    pub(super) fn new(settings: &Settings, clock: Arc<dyn Clock>) -> Result<Self, Error> {
+        let mut urls = Vec::new();
+        for url in settings.urls() {
+            let mut parsed =
+                Url::parse(url).map_err(|source| Error::Url { url: url.to_owned(), source })?;
+            // A path without a final slash would lose its last segment when joined.
+            if !parsed.path().ends_with('/') {
+                parsed.set_path(&format!("{}/", parsed.path()));
+            }
+            urls.push(parsed);
+        }
+        if urls.is_empty() {
+            return Err(Error::NoUrl);
+        }
+        let nodes = urls.len();
+        let mut builder = TransportBuilder::new(MultiNodeConnectionPool::round_robin(urls, None))
+            .header(
+                HeaderName::from_static("x-opaque-id"),
+                HeaderValue::from_static("sentinelops"),
+            );
+        if let Some(credentials) = credentials(settings) {
+            builder = builder.auth(credentials);
+        }
+        if !settings.tls_verify {
+            builder = builder.cert_validation(CertificateValidation::None);
+        } else if let Some(path) = &settings.ca_file {
+            let pem = std::fs::read(path)
+                .map_err(|source| Error::CaFile { path: path.clone(), source })?;
+            let certificate = Certificate::from_pem(&pem)
+                .map_err(|_| Error::NoCertificate { path: path.clone() })?;
+            builder = builder.cert_validation(CertificateValidation::Full(certificate));
+        }
+        let transport = builder.build().map_err(Error::Setup)?;
+        let address = settings.urls().collect::<Vec<_>>().join(", ");
+        Ok(Self { transport, nodes, address, clock })
+    }
+
+    /// Who answers, and whether it is an Elasticsearch that is new enough.
+    pub(super) async fn server(&self, limit: Duration) -> Result<Server, Failure> {
+        let root = self.send(Method::Get, "/", None::<&()>, None, limit).await?;
+        let number = match root.status_code() {
+            StatusCode::METHOD_NOT_ALLOWED => {
+                let query = [("filter_path", "nodes.*.version")];
+                let reply =
+                    self.send(Method::Get, "/_nodes/_local", Some(&query), None, limit).await?;
+                let body = self.accept(reply).await?;
+                let nodes: Nodes = parse(body.as_ref())?;
+                nodes.nodes.into_values().next().map(|node| node.version)
+            }
+            // A key that may only read indices may not ask; the product header has to do.
+            StatusCode::FORBIDDEN if is_product(&root) => None,
+            status if status.is_success() && !is_product(&root) => {
+                return Err(self.foreign(root).await);
+            }
+            _ => {
+                let body = self.accept(root).await?;
+                let info: Info = parse(body.as_ref())?;
+                Some(info.version.number)
+            }
+        };
+        if let Some(number) = &number
+            && version(number).is_some_and(|version| version < OLDEST)
+        {
+            let (major, minor) = OLDEST;
+            return Err(Failure::new(
+                FailureKind::Refused,
+                format!(
+                    "Elasticsearch {} is too old: {major}.{minor} or newer is needed",
+                    shorten(number)
+                ),
+            ));
+        }
+        Ok(Server { version: number })
+    }
+
+    /// What fields the indices have.
+    pub(super) async fn field_caps(
+        &self,
+        index: &str,
+        fields: &[String],
+        limit: Duration,
+    ) -> Result<FieldCaps, Failure> {
+        let fields = fields.join(",");
+        let query = IndexOptions { fields: Some(&fields), ..IndexOptions::USUAL };
+        let path = FieldCapsParts::Index(&[index]).url();
+        let reply = self.send(Method::Get, &path, Some(&query), None, limit).await?;
+        parse(self.accept(reply).await?.as_ref())
+    }
+
+    /// One search; the answer's bytes.
+    pub(super) async fn search(
+        &self,
+        index: &str,
+        body: &Value,
+        limit: Duration,
+    ) -> Result<impl AsRef<[u8]> + use<>, Failure> {
+        // A closed minute is asked for once or twice: not worth the server's cache.
+        let query = IndexOptions { request_cache: Some(false), ..IndexOptions::USUAL };
+        let path = SearchParts::Index(&[index]).url();
+        let reply = self.send(Method::Post, &path, Some(&query), Some(body), limit).await?;
+        self.accept(reply).await
+    }
+
+    /// Sends to the next node, and to the others if it cannot be reached.
+    async fn send<Q: Serialize + ?Sized>(
+        &self,
+        method: Method,
+        path: &str,
+        query: Option<&Q>,
+        body: Option<&Value>,
+        limit: Duration,
+    ) -> Result<Response, Failure> {
+        let mut tried = 0;
+        loop {
+            let body = body.map(JsonBody::new);
+            let sent =
+                self.transport.send(method, path, HeaderMap::new(), query, body, Some(limit)).await;
+            tried += 1;
+            match sent {
+                Ok(response) => return Ok(response),
+                Err(error) => {
+                    let failure = self.lost(&error);
+                    if failure.kind != FailureKind::Unreachable || tried >= self.nodes {
+                        return Err(failure);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The body of a good answer, or what a bad one means.
+    async fn accept(&self, response: Response) -> Result<impl AsRef<[u8]> + use<>, Failure> {
+        let status = response.status_code();
+        if !status.is_success() {
+            return Err(self.refused(response).await);
+        }
+        if !is_product(&response) {
+            return Err(self.foreign(response).await);
+        }
+        if let Some(length) = response.content_length().filter(|length| *length > LONGEST) {
+            return Err(Failure::new(
+                FailureKind::Malformed,
+                format!("an answer of {} MB was not read", length / 1_000_000),
+            ));
+        }
+        response.bytes().await.map_err(|error| self.lost(&error))
+    }
+
+    /// A status that is no success.
+    async fn refused(&self, response: Response) -> Failure {
+        let status = response.status_code();
+        let retry_at = response
+            .headers()
+            .get(RETRY_AFTER)
+            .and_then(|value| value.to_str().ok())
+            .and_then(|value| net::retry_after(value, self.clock.now()))
+            .map(|wait| self.clock.now() + wait);
+        let kind = match status.as_u16() {
+            429 => FailureKind::Throttled,
+            401 | 403 => FailureKind::Denied,
+            408 => FailureKind::Deadline,
+            500.. => FailureKind::Unavailable,
+            _ => FailureKind::Refused,
+        };
+        let known = is_product(&response)
+            && response.content_length().is_none_or(|length| length <= LONGEST_ERROR);
+        let body: Option<ErrorBody> = if known {
+            response.bytes().await.ok().and_then(|body| serde_json::from_slice(&body).ok())
+        } else {
+            None
+        };
+        let words = body.as_ref().map(|body| format!(": {}", body.words())).unwrap_or_default();
+        let advice = match status.as_u16() {
+            401 => " (check elasticsearch.api_key, or username and password)",
+            403 => " (the key needs the privilege `read` and `view_index_metadata` on the index)",
+            _ => "",
+        };
+        let mentions = |text: &str| body.as_ref().is_some_and(|body| body.mentions(text));
+        Failure {
+            kind,
+            reason: format!("HTTP {}{words}{advice}", status.as_u16()),
+            retry_at,
+            too_many_buckets: mentions("too_many_buckets") || mentions("search.max_buckets"),
+            expensive: mentions("allow_expensive_queries"),
+        }
+    }
+
+    /// An answer from something that is no Elasticsearch.
+    async fn foreign(&self, response: Response) -> Failure {
+        let short = response.content_length().is_some_and(|length| length <= 65_536);
+        let info: Option<Info> = if short {
+            response.bytes().await.ok().and_then(|body| serde_json::from_slice(&body).ok())
+        } else {
+            None
+        };
+        let distribution = info.and_then(|info| info.version.distribution);
+        let reason = if distribution.as_deref() == Some("opensearch") {
+            format!(
+                "{} is OpenSearch, which is not supported: use Elasticsearch 8.11 or newer, or leave \
+                 elasticsearch.url empty and ship logs to the embedded store",
+                self.address
+            )
+        } else {
+            format!(
+                "{} is no Elasticsearch: its answer has no X-Elastic-Product header (a proxy may have removed it)",
+                self.address
+            )
+        };
+        Failure::new(FailureKind::Refused, reason)
+    }
+
+    /// No answer, or it broke off.
+    fn lost(&self, error: &elasticsearch::Error) -> Failure {
+        if error.is_timeout() {
+            let reason = format!("{} did not answer in time", self.address);
+            return Failure::new(FailureKind::Deadline, reason);
+        }
+        // The innermost cause says it best: "connection refused".
+        let mut innermost = error.source();
+        let mut words = String::new();
+        while let Some(cause) = innermost {
+            words = cause.to_string();
+            innermost = cause.source();
+        }
+        let reason = format!("{} cannot be reached: {}", self.address, shorten(&words));
+        Failure::new(FailureKind::Unreachable, reason)
+    }
+}
+
+fn credentials(settings: &Settings) -> Option<Credentials> {
+    let key = settings.api_key.expose();
+    if let Some((id, secret)) = key.split_once(':') {
+        return Some(Credentials::ApiKey(id.to_owned(), secret.to_owned()));
+    }
+    if !key.is_empty() {
+        return Some(Credentials::EncodedApiKey(key.to_owned()));
+    }
+    let user = settings.username.clone();
+    (!user.is_empty()).then(|| Credentials::Basic(user, settings.password.expose().to_owned()))
+}
+
+fn is_product(response: &Response) -> bool {
+    response.headers().get("x-elastic-product").is_some_and(|value| value == "Elasticsearch")
+}
+
+/// Reads an answer, or says that it cannot be understood.
+pub(super) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Failure> {
+    serde_json::from_slice(body).map_err(|error| {
+        Failure::new(
+            FailureKind::Malformed,
+            format!("the answer cannot be understood: {}", shorten(&error.to_string())),
+        )
+    })
+}
+
+fn version(number: &str) -> Option<(u64, u64)> {
+    let mut parts = number.split(['.', '-']).map(str::parse);
+    Some((parts.next()?.ok()?, parts.next()?.ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions() {
+        assert_eq!(version("8.19.21"), Some((8, 19)));
+        assert_eq!(version("9.0.0-SNAPSHOT"), Some((9, 0)));
+        assert!(version("8.10.4") < Some(OLDEST) && version("10.0.1") > Some(OLDEST));
+        assert_eq!(version("banana"), None);
+    }
+}

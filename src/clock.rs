@@ -75,6 +75,43 @@ impl Clock for TimerClock {
     }
 }
 
+/// A wall clock that begins in the past, runs fast until it has caught up with the present, and then runs like
+/// any other: `demo` plays half an hour in as many seconds and goes on in real time.
+#[derive(Debug, Clone, Copy)]
+pub struct CatchUpClock {
+    present: UtcTime,
+    started: Instant,
+    behind: Duration,
+    speed: u32,
+}
+
+impl CatchUpClock {
+    /// A clock that shows `present - behind` now; `speed` is at least two.
+    pub fn new(present: UtcTime, behind: Duration, speed: u32) -> Self {
+        Self { present, started: Instant::now(), behind, speed: speed.max(2) }
+    }
+
+    /// The timer's time after which it shows the present.
+    fn catches_up_after(&self) -> Duration {
+        self.behind / (self.speed - 1)
+    }
+}
+
+impl Clock for CatchUpClock {
+    fn now(&self) -> UtcTime {
+        let elapsed = self.started.elapsed();
+        let fast = elapsed.min(self.catches_up_after());
+        let shown = fast * self.speed + elapsed.saturating_sub(fast);
+        // Both are hours, not ages: far from chrono's ends.
+        let span = |span| chrono::Duration::from_std(span).unwrap_or_default();
+        self.present - span(self.behind) + span(shown)
+    }
+
+    fn speed(&self) -> u32 {
+        if self.started.elapsed() < self.catches_up_after() { self.speed } else { 1 }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -89,5 +126,18 @@ mod tests {
         assert_eq!(fast.now(), epoch + chrono::Duration::seconds(90));
         assert_eq!(fast.until(epoch + chrono::Duration::seconds(150)), Duration::from_secs(1));
         assert_eq!(fast.until(epoch), Duration::ZERO);
+    }
+    #[tokio::test(start_paused = true)]
+    async fn a_clock_that_catches_up_runs_fast_and_then_true() {
+        let present = UtcTime::from_timestamp(1_700_000_000, 0).unwrap();
+        let clock = CatchUpClock::new(present, Duration::from_secs(590), 60);
+        assert_eq!(clock.now(), present - chrono::Duration::seconds(590));
+        assert_eq!(clock.until(present - chrono::Duration::seconds(530)), Duration::from_secs(1));
+        tokio::time::advance(Duration::from_secs(5)).await;
+        assert_eq!(clock.now(), present - chrono::Duration::seconds(290));
+        tokio::time::advance(Duration::from_secs(5)).await;
+        assert_eq!((clock.now(), clock.speed()), (present + chrono::Duration::seconds(10), 1));
+        tokio::time::advance(Duration::from_mins(1)).await;
+        assert_eq!(clock.now(), present + chrono::Duration::seconds(70));
     }
 }

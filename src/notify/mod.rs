@@ -1,15 +1,23 @@
 //! Delivers what is owed. A notifier is one file; the dispatcher leases owed deliveries, sends them in order,
 //! retries, and records the outcome.
 
+mod build;
+mod chart;
+mod console;
 mod decide;
 pub mod dispatcher;
+mod exchange;
+pub mod heartbeat;
 mod lane;
 mod ledger;
 pub mod message;
+mod pagerduty;
 pub mod route;
 #[cfg(test)]
 mod samples;
-mod settings;
+pub mod settings;
+mod slack;
+mod webhook;
 
 use std::fmt::Debug;
 use std::future::Future;
@@ -18,7 +26,13 @@ use std::time::Duration;
 
 use crate::model::{Change, Incident, IncidentId, Receipt, UtcTime};
 
-pub use settings::{Console, Heartbeat, Kind, PagerDuty, Rule, Settings, Slack, Webhook};
+pub use build::receivers;
+pub use chart::png as chart_png;
+pub use console::Console;
+pub use pagerduty::PagerDuty;
+pub use settings::Settings;
+pub use slack::Slack;
+pub use webhook::Webhook;
 
 /// A boxed future, so that notifiers of different kinds stand behind one trait.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

@@ -27,6 +27,10 @@ pub struct Metrics {
     pub incidents_open: Family<Labels, Gauge>,
     /// Attempts to deliver by `receiver` and `outcome`.
     pub delivery_attempts: Family<Labels, Counter>,
+    /// Signs of life posted, by `outcome`.
+    pub heartbeats: Family<Labels, Counter>,
+    /// Charts for Slack by `receiver` and `outcome`.
+    pub charts: Family<Labels, Counter>,
     /// Deliveries owed.
     pub outbox_owed: Gauge,
     /// Deliveries given up.
@@ -53,6 +57,8 @@ impl Metrics {
             findings: Family::default(),
             incidents_open: Family::default(),
             delivery_attempts: Family::default(),
+            heartbeats: Family::default(),
+            charts: Family::default(),
             outbox_owed: Gauge::default(),
             outbox_dead: Gauge::default(),
             outbox_oldest_age_seconds: Gauge::default(),
@@ -82,6 +88,16 @@ impl Metrics {
             "delivery_attempts",
             "Attempts to deliver by receiver and outcome",
             this.delivery_attempts.clone(),
+        );
+        registry.register(
+            "heartbeats",
+            "Signs of life posted, by outcome",
+            this.heartbeats.clone(),
+        );
+        registry.register(
+            "charts",
+            "Charts for Slack by receiver and outcome",
+            this.charts.clone(),
         );
         registry.register("outbox_owed", "Deliveries owed", this.outbox_owed.clone());
         registry.register("outbox_dead", "Deliveries given up", this.outbox_dead.clone());

@@ -2,7 +2,7 @@
 //! a kind of trouble. What is not there takes no room.
 
 use super::words::{clean, clock, list};
-use super::{NAME, SENTENCE, Section, page};
+use super::{Item, NAME, SENTENCE, Section, page};
 use crate::model::{Analysis, Confidence, Correlation, Incident, IncidentKind, UtcTime};
 
 const SUSPECTS: usize = 3;
@@ -15,13 +15,16 @@ const STORM: usize = 20;
 pub(super) fn sections(incident: &Incident, base_url: Option<&str>, now: UtcTime) -> Vec<Section> {
     let mut sections = Vec::new();
     if let IncidentKind::Storm { incidents } = &incident.kind {
-        let mut lines: Vec<String> = incidents
+        let mut lines: Vec<Item> = incidents
             .iter()
             .take(STORM)
-            .map(|id| base_url.map_or_else(|| clean(&id.0, NAME), |base| page(base, &id.0)))
+            .map(|id| Item {
+                text: clean(&id.0, NAME),
+                link: base_url.map(|base| page(base, &id.0)),
+            })
             .collect();
         if incidents.len() > STORM {
-            lines.push(format!("and {} more", incidents.len() - STORM));
+            lines.push(format!("and {} more", incidents.len() - STORM).into());
         }
         sections.push(Section { title: "Incidents".to_owned(), lines });
     }
@@ -39,7 +42,7 @@ pub(super) fn sections(incident: &Incident, base_url: Option<&str>, now: UtcTime
 }
 
 fn suspects(correlation: &Correlation) -> Option<Section> {
-    let lines: Vec<String> = correlation
+    let lines: Vec<Item> = correlation
         .suspects
         .iter()
         .take(SUSPECTS)
@@ -48,7 +51,7 @@ fn suspects(correlation: &Correlation) -> Option<Section> {
             let evidence: Vec<String> =
                 suspect.evidence.iter().take(3).map(|line| clean(line, SENTENCE)).collect();
             let (service, what) = (clean(&suspect.service, NAME), clean(&suspect.what, NAME));
-            format!("{}. {service} {what}: {}", index + 1, evidence.join("; "))
+            format!("{}. {service} {what}: {}", index + 1, evidence.join("; ")).into()
         })
         .collect();
     (!lines.is_empty()).then(|| Section { title: "Likely causes, ranked".to_owned(), lines })
@@ -62,8 +65,8 @@ fn opinion(analysis: &Analysis) -> Section {
         Confidence::Low => "low",
     };
     let mut lines = vec![
-        clean(&analysis.summary, 2 * SENTENCE),
-        format!("Cause: {}", clean(&analysis.root_cause, 2 * SENTENCE)),
+        Item::from(clean(&analysis.summary, 2 * SENTENCE)),
+        format!("Cause: {}", clean(&analysis.root_cause, 2 * SENTENCE)).into(),
     ];
     lines.extend(numbered(&analysis.steps));
     Section { title: format!("Analysis by a model, confidence {confidence}: check it"), lines }
@@ -73,8 +76,8 @@ fn runbooks(incident: &Incident) -> Option<Section> {
     let mut lines = Vec::new();
     for (index, runbook) in incident.runbooks.iter().take(RUNBOOKS).enumerate() {
         let (title, reason) = (clean(&runbook.title, 2 * NAME), clean(&runbook.reason, SENTENCE));
-        lines.push(format!("{title} ({reason})"));
-        lines.push(format!("Cause then: {}", clean(&runbook.root_cause, SENTENCE)));
+        lines.push(Item::from(format!("{title} ({reason})")));
+        lines.push(format!("Cause then: {}", clean(&runbook.root_cause, SENTENCE)).into());
         // Only the best match spells out its steps; the page has the rest.
         if index == 0 {
             lines.extend(numbered(&runbook.steps));
@@ -83,23 +86,23 @@ fn runbooks(incident: &Incident) -> Option<Section> {
     (!lines.is_empty()).then(|| Section { title: "Seen before".to_owned(), lines })
 }
 
-fn numbered(steps: &[String]) -> impl Iterator<Item = String> {
+fn numbered(steps: &[String]) -> impl Iterator<Item = Item> {
     steps
         .iter()
         .take(STEPS)
         .enumerate()
-        .map(|(index, step)| format!("{}. {}", index + 1, clean(step, SENTENCE)))
+        .map(|(index, step)| format!("{}. {}", index + 1, clean(step, SENTENCE)).into())
 }
 
 fn events(correlation: &Correlation, now: UtcTime) -> Option<Section> {
-    let mut lines: Vec<String> = correlation
+    let mut lines: Vec<Item> = correlation
         .events
         .iter()
         .take(EVENTS)
         .map(|event| {
             let (service, level) = (clean(&event.service, NAME), clean(&event.level, 20));
             let message = clean(&event.message, SENTENCE);
-            format!("{} {service} {level}: {message}", clock(event.at, now))
+            format!("{} {service} {level}: {message}", clock(event.at, now)).into()
         })
         .collect();
     let rest = correlation.events.len().saturating_sub(EVENTS);
@@ -111,7 +114,7 @@ fn events(correlation: &Correlation, now: UtcTime) -> Option<Section> {
                 services.push(service);
             }
         }
-        lines.push(format!("and {rest} more from {}", list(&services, 5)));
+        lines.push(format!("and {rest} more from {}", list(&services, 5)).into());
     }
     (!lines.is_empty()).then(|| Section { title: "Logged around it".to_owned(), lines })
 }

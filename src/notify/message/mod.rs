@@ -93,7 +93,22 @@ pub struct Section {
     /// Its title.
     pub title: String,
     /// Its lines.
-    pub lines: Vec<String>,
+    pub lines: Vec<Item>,
+}
+
+/// One line of a section.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Item {
+    /// What it says.
+    pub text: String,
+    /// A page of our own to read more.
+    pub link: Option<String>,
+}
+
+impl From<String> for Item {
+    fn from(text: String) -> Self {
+        Self { text, link: None }
+    }
 }
 
 impl Message {

@@ -21,7 +21,11 @@ fn shown(outgoing: &Outgoing) -> String {
         writeln!(text, "- and {} more", message.more).unwrap();
     }
     for section in &message.sections {
-        writeln!(text, "# {}\n  {}", section.title, section.lines.join("\n  ")).unwrap();
+        writeln!(text, "# {}", section.title).unwrap();
+        for line in &section.lines {
+            let link = line.link.as_deref().unwrap_or_default();
+            writeln!(text, "{}", format!("  {} {link}", line.text).trim_end()).unwrap();
+        }
     }
     for line in &message.missing {
         writeln!(text, "! {line}").unwrap();

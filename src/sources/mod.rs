@@ -4,6 +4,7 @@
 //! Back-pressure: the loop *waits* when the pipeline is busy; the buckets stay in the source meanwhile.
 
 pub mod elasticsearch;
+pub mod embedded;
 pub mod level;
 mod poll;
 mod schedule;

@@ -6,6 +6,7 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
 /// Labels of metrics: pairs whose values come from small, fixed sets or from the settings.
@@ -37,6 +38,18 @@ pub struct Metrics {
     pub outbox_dead: Gauge,
     /// Seconds since the oldest delivery that is still owed became owed; 0 if none is.
     pub outbox_oldest_age_seconds: Gauge,
+    /// Requests to the log store's intake by `status`.
+    pub intake_requests: Family<Labels, Counter>,
+    /// Documents that the log store took.
+    pub intake_documents: Counter,
+    /// Documents that the log store refused, by `reason`.
+    pub intake_rejected: Family<Labels, Counter>,
+    /// Bytes of requests that wait to be written to the log store.
+    pub intake_queue_bytes: Gauge,
+    /// How long the log store's commits take, in seconds.
+    pub intake_commit_seconds: Histogram,
+    /// Bytes of the log store's file in use.
+    pub log_store_bytes: Gauge,
 }
 
 impl Default for Metrics {
@@ -62,6 +75,12 @@ impl Metrics {
             outbox_owed: Gauge::default(),
             outbox_dead: Gauge::default(),
             outbox_oldest_age_seconds: Gauge::default(),
+            intake_requests: Family::default(),
+            intake_documents: Counter::default(),
+            intake_rejected: Family::default(),
+            intake_queue_bytes: Gauge::default(),
+            intake_commit_seconds: Histogram::new(exponential_buckets(0.001, 4.0, 7)),
+            log_store_bytes: Gauge::default(),
         };
         registry.register(
             "source_reads",
@@ -106,8 +125,42 @@ impl Metrics {
             "Seconds since the oldest delivery that is still owed became owed",
             this.outbox_oldest_age_seconds.clone(),
         );
+        this.register_log_store(&mut registry);
         this.registry = Arc::new(registry);
         this
+    }
+
+    fn register_log_store(&self, registry: &mut Registry) {
+        registry.register(
+            "intake_requests",
+            "Requests to the log store's intake by status",
+            self.intake_requests.clone(),
+        );
+        registry.register(
+            "intake_documents",
+            "Documents that the log store took",
+            self.intake_documents.clone(),
+        );
+        registry.register(
+            "intake_rejected",
+            "Documents that the log store refused, by reason",
+            self.intake_rejected.clone(),
+        );
+        registry.register(
+            "intake_queue_bytes",
+            "Bytes of requests that wait to be written to the log store",
+            self.intake_queue_bytes.clone(),
+        );
+        registry.register(
+            "intake_commit_seconds",
+            "How long the log store's commits take",
+            self.intake_commit_seconds.clone(),
+        );
+        registry.register(
+            "log_store_bytes",
+            "Bytes of the log store's file in use",
+            self.log_store_bytes.clone(),
+        );
     }
 
     /// All metrics in the text format that Prometheus reads.

@@ -2,7 +2,9 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 
 mod config;
+mod elasticsearch;
 mod judges;
+mod source_suite;
 mod store;
 mod support;
 mod tidy;

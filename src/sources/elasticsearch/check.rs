@@ -54,7 +54,7 @@ pub(super) async fn check(
     let services: std::collections::HashSet<_> =
         reading.rows.rows.iter().map(|row| &row.service).collect();
     let ok = if services.is_empty() { None } else { Some(true) };
-    lines.push(line(&what, ok, format!("{} services in the last minute", services.len())));
+    lines.push(line(&what, ok, format!("services in the last minute: {}", services.len())));
     for (why, count) in reading.rows.rejected() {
         lines.push(line(&what, None, format!("{count} {why}")));
     }

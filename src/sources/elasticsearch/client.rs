@@ -1,8 +1,8 @@
 //! Asks an Elasticsearch: the official client's transport (pool, authentication, TLS) behind three read calls, and
 //! every way in which they can fail, classed. It knows nothing of logs.
 //!
-//! Every answer must carry `X-Elastic-Product`, which all supported versions send: what does not is not read at
-//! all. The official transport reads bodies whole, so a declared length is checked first; a page's size bounds the
+//! Every good answer must carry `X-Elastic-Product`, which all supported versions send: what does not is not read
+//! at all. The official transport reads bodies whole, so a declared length is checked first; a page's size bounds the
 //! rest.
 
 use std::error::Error as _;
@@ -212,12 +212,15 @@ impl Client {
                 let query = [("filter_path", "nodes.*.version")];
                 let reply =
                     self.send(Method::Get, "/_nodes/_local", Some(&query), None, limit).await?;
+                if reply.status_code() == StatusCode::FORBIDDEN {
+                    return Ok(Server { version: None });
+                }
                 let body = self.accept(reply).await?;
                 let nodes: Nodes = parse(body.as_ref())?;
                 nodes.nodes.into_values().next().map(|node| node.version)
             }
-            // A key that may only read indices may not ask; the product header has to do.
-            StatusCode::FORBIDDEN if is_product(&root) => None,
+            // A key that may only read indices may not ask; the header of its other answers has to do.
+            StatusCode::FORBIDDEN => None,
             status if status.is_success() && !is_product(&root) => {
                 return Err(self.foreign(root).await);
             }
@@ -331,9 +334,12 @@ impl Client {
             500.. => FailureKind::Unavailable,
             _ => FailureKind::Refused,
         };
-        let known = is_product(&response)
-            && response.content_length().is_none_or(|length| length <= LONGEST_ERROR);
-        let body: Option<ErrorBody> = if known {
+        // Refusals by Elasticsearch's security come without its product header, but with their length.
+        let readable = match response.content_length() {
+            Some(length) => length <= LONGEST_ERROR,
+            None => is_product(&response),
+        };
+        let body: Option<ErrorBody> = if readable {
             response.bytes().await.ok().and_then(|body| serde_json::from_slice(&body).ok())
         } else {
             None

@@ -43,6 +43,7 @@ impl FieldCaps {
             .filter(|kind| !matches!(*kind, "unmapped" | "object" | "nested" | "passthrough"))
             .map(family)
             .collect();
+        kinds.sort_unstable();
         kinds.dedup();
         match kinds.as_slice() {
             [] => Kind::Missing,

@@ -1,5 +1,6 @@
 //! What the tests share: held time, waiting for a state, faults, fakes, builders.
 
+pub(crate) mod elasticsearch;
 pub(crate) mod incidents;
 pub(crate) mod postgres;
 pub(crate) mod python;

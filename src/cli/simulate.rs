@@ -38,7 +38,7 @@ pub struct Options {
     #[arg(long, env = "ELASTICSEARCH_URL", default_value = "http://127.0.0.1:9201")]
     url: Url,
     /// The index that they are written to; made if it does not exist, never deleted
-    #[arg(long, default_value = "app-logs-all")]
+    #[arg(long, default_value = "app-logs-000001")]
     index: String,
     /// An API key as Elasticsearch prints it in `encoded`, or the intake's token
     #[arg(long, env = "ELASTICSEARCH_API_KEY", hide_env_values = true, value_parser = secret)]

@@ -5,6 +5,7 @@ mod config;
 mod elasticsearch;
 mod judges;
 mod source_suite;
+mod scenes;
 mod store;
 mod support;
 mod tidy;

@@ -28,6 +28,8 @@ pub mod incidents;
 pub mod notify;
 pub mod store;
 
+pub mod pipeline;
+
 pub mod http;
 pub mod simulate;
 

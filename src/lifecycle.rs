@@ -74,6 +74,11 @@ impl Lifecycle {
         self.soft.cancel();
     }
 
+    /// Tells every task to drop its work at once.
+    pub fn drop_all(&self) {
+        self.hard.cancel();
+    }
+
     /// Waits until something asks for the end, then for the tasks, at most `grace`.
     pub async fn finished(&self, grace: Duration) -> Ending {
         self.soft.cancelled().await;

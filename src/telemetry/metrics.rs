@@ -24,6 +24,10 @@ pub struct Metrics {
     pub source_age_seconds: Family<Labels, Gauge>,
     /// Findings by `kind`.
     pub findings: Family<Labels, Counter>,
+    /// Series that detection watches.
+    pub detection_series: Gauge,
+    /// Bytes that they take in memory.
+    pub detection_bytes: Gauge,
     /// Open incidents by `severity`.
     pub incidents_open: Family<Labels, Gauge>,
     /// Attempts to deliver by `receiver` and `outcome`.
@@ -60,6 +64,7 @@ impl Default for Metrics {
 
 impl Metrics {
     /// Registers every metric.
+    #[expect(clippy::too_many_lines, reason = "one list of every metric")]
     pub fn new() -> Self {
         let mut registry = Registry::with_prefix("sentinelops");
         let mut this = Self {
@@ -68,6 +73,8 @@ impl Metrics {
             source_rejected: Family::default(),
             source_age_seconds: Family::default(),
             findings: Family::default(),
+            detection_series: Gauge::default(),
+            detection_bytes: Gauge::default(),
             incidents_open: Family::default(),
             delivery_attempts: Family::default(),
             heartbeats: Family::default(),
@@ -98,6 +105,16 @@ impl Metrics {
             this.source_age_seconds.clone(),
         );
         registry.register("findings", "Findings of detection by kind", this.findings.clone());
+        registry.register(
+            "detection_series",
+            "Series that detection watches",
+            this.detection_series.clone(),
+        );
+        registry.register(
+            "detection_bytes",
+            "Bytes that the watched series take in memory",
+            this.detection_bytes.clone(),
+        );
         registry.register(
             "incidents_open",
             "Open incidents by severity",

@@ -3,6 +3,7 @@
 
 mod config;
 mod elasticsearch;
+mod elasticsearch_replies;
 mod judges;
 mod source_suite;
 mod scenes;

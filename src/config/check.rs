@@ -63,10 +63,10 @@ fn polling(config: &Config, problems: &mut Problems) {
 }
 
 fn incidents(config: &Config, problems: &mut Problems) {
-    let minutes = config.incidents.dedup_cooldown_minutes;
-    problems.range("incidents.dedup_cooldown_minutes", minutes, 0, 10_080);
-    problems.range("correlation.window_minutes", config.correlation.window_minutes, 1, 1_440);
-    problems.range("correlation.max_events", config.correlation.max_events, 1, 10_000);
+    for (path, text) in config.incidents.problems().into_iter().chain(config.correlation.problems())
+    {
+        problems.add(path, text);
+    }
 }
 
 fn store(config: &Config, problems: &mut Problems) {

@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::incidents::CorrelationSettings as Correlation;
 pub use env::{Environment, NAMES, Origin, RESERVED};
-pub use rooms::{Analyzer, Correlation};
+pub use rooms::Analyzer;
 
 use layers::Layer;
 

@@ -4,22 +4,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::secret::Secret;
 
-/// `correlation` in the settings.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Correlation {
-    /// Anomalies that begin within so many minutes of an incident's opening join it.
-    pub window_minutes: u32,
-    /// At most so many related events are fetched (not used yet).
-    pub max_events: u32,
-}
-
-impl Default for Correlation {
-    fn default() -> Self {
-        Self { window_minutes: 10, max_events: 50 }
-    }
-}
-
 /// `analyzer` in the settings: nothing reads it yet.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

@@ -3,16 +3,20 @@
 //! Everyone else speaks to it through [`Handle`]. Its queue holds [`QUEUE`] commands; when it is full the
 //! sender waits, so that back-pressure runs up to the sources.
 
+pub mod fingerprint;
+mod settings;
+pub mod state;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::model::{
     Analysis, Change, Correlation, Finding, Incident, IncidentId, Outcome, RunbookMatch, SeriesKey,
     Severity, Silence, SilenceId,
 };
+pub use settings::{CorrelationSettings, Settings};
 
 /// How many commands may wait for the writer.
 pub const QUEUE: usize = 64;
@@ -148,21 +152,5 @@ impl Handle {
     /// The newest snapshot.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.snapshot.borrow().clone()
-    }
-}
-
-/// `incidents` in the settings.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Settings {
-    /// Minutes since the last sighting during which the same trouble reopens its incident.
-    pub dedup_cooldown_minutes: u32,
-    /// Severities that PagerDuty receives by default.
-    pub pagerduty_severities: Vec<Severity>,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self { dedup_cooldown_minutes: 30, pagerduty_severities: vec![Severity::P1, Severity::P2] }
     }
 }

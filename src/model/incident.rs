@@ -1,5 +1,7 @@
 //! What people see: an incident that opens once, changes in place, and ends.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -60,19 +62,45 @@ pub struct Incident {
     pub runbooks: Vec<RunbookMatch>,
     /// Room for the model's analysis.
     pub analysis: Option<Analysis>,
+    /// What the state machine remembers for itself; shown to nobody.
+    #[serde(default)]
+    pub notes: Bookkeeping,
+}
+
+/// What the state machine of incidents remembers of one, from step to step and over restarts.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Bookkeeping {
+    /// The onset of the anomaly that opened it, this time: what belongs to it is measured from here …
+    pub turn_onset: UtcTime,
+    /// … to here: when it was opened, this time.
+    pub turn_opened_at: UtcTime,
+    /// Whether its first opening was announced.
+    pub opened_told: bool,
+    /// The worst severity that was announced since it was (re)opened; none while nobody was told.
+    pub announced: Option<Severity>,
+    /// Who was told since it was (re)opened: they hear of its end whatever the routes say by then.
+    pub receivers: Vec<String>,
+    /// How bad it was when it was acknowledged.
+    pub acknowledged_severity: Option<Severity>,
+    /// When an update was last announced.
+    pub updated_told_at: Option<UtcTime>,
+    /// Something visible changed that was not announced yet, since updates are limited.
+    pub update_due: bool,
+    /// The storm that announces it in its place.
+    pub storm: Option<IncidentId>,
+    /// When it was reopened within the last hour.
+    pub reopenings: Vec<UtcTime>,
+    /// A person ended it while it was going on: it stays ended until it has recovered, or gets worse.
+    pub dismissed: bool,
 }
 
 impl Incident {
     /// The services it is about, in the order in which they were hit, each once.
     pub fn services(&self) -> Vec<&str> {
-        let mut services = Vec::new();
-        for member in &self.members {
-            let service = &*member.anomaly.series.service;
-            if !services.contains(&service) {
-                services.push(service);
-            }
-        }
-        services
+        let mut seen = BTreeSet::new();
+        let names = self.members.iter().map(|member| &*member.anomaly.series.service);
+        names.filter(|name| seen.insert(*name)).collect()
     }
 
     /// Whether it has not ended.

@@ -24,8 +24,8 @@ pub use delivery::{Change, Delivery, DeliveryState, Receipt};
 pub use finding::Finding;
 pub use id::{DeliveryId, IncidentId, SilenceId};
 pub use incident::{
-    Incident, IncidentKind, IncidentState, Member, MemberState, Outcome, TimelineEntry,
-    TimelineKind,
+    Bookkeeping, Incident, IncidentKind, IncidentState, Member, MemberState, Outcome,
+    TimelineEntry, TimelineKind,
 };
 pub use point::{Point, QUANTILES, Quantiles};
 pub use runbook::RunbookMatch;

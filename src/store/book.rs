@@ -59,7 +59,7 @@ impl Store {
         next.map(|next| next - numbers).ok_or(Error::Fenced)
     }
 
-    /// What the writer needs at start: open incidents and those resolved since `since`, oldest first, and
+    /// What the writer needs at start: open incidents and those that changed since `since`, oldest first, and
     /// the silences that were not over at `since`.
     pub async fn load_book(&self, since: UtcTime) -> Result<(Vec<Incident>, Vec<Silence>)> {
         self.guarded("load_book", async {

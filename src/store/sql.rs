@@ -20,7 +20,7 @@ pub(super) const PUT_INCIDENT: &str = "insert into incidents \
 pub(super) const INCIDENT: &str = "select body from incidents where id = $1";
 
 pub(super) const BOOK: &str = "select body from incidents \
-     where state <> 'resolved' or resolved_at >= $1 order by opened_at, id";
+     where state <> 'resolved' or updated_at >= $1 order by opened_at, id";
 
 pub(super) const INCIDENTS: &str = "select body from incidents \
      where state in ($1, $2, $3) and severity <= $4 \

@@ -1,4 +1,5 @@
-//! The store suite: the same tests on `SQLite` and on a real `PostgreSQL`.
+//! The store suite: the same tests on `SQLite` and on a real `PostgreSQL`. Long because it is one list of
+//! short tests, one a rule of the store.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -185,9 +186,11 @@ async fn the_book_holds_what_is_open_or_recent(place: &Place) {
     let mut recent = incident("INC-2", "b", Severity::P1, at(1));
     recent.state = IncidentState::Resolved;
     recent.resolved_at = Some(at(100));
+    recent.updated_at = at(100);
     let mut old = recent.clone();
     old.id = IncidentId("INC-3".into());
     old.resolved_at = Some(at(50));
+    old.updated_at = at(50);
     let silence = |id: &str, ends: i64| Silence {
         id: SilenceId(id.into()),
         owner: "ada".into(),

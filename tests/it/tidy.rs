@@ -92,6 +92,8 @@ const ONLY: &[(&str, &str, &str)] = &[("sources", "store", "src/sources/embedded
 const PURE: &[&str] = &[
     "src/model",
     "src/detect",
+    "src/incidents/state",
+    "src/incidents/fingerprint",
     "src/simulate/random",
     "src/simulate/document",
     "src/simulate/traffic",

@@ -2,8 +2,8 @@
 
 use chrono::Duration;
 use sentinelops::model::{
-    Anomaly, Change, Direction, Evidence, Incident, IncidentId, IncidentKind, IncidentState,
-    Member, MemberState, SeriesKey, Severity, Unit, UtcTime,
+    Anomaly, Bookkeeping, Change, Direction, Evidence, Incident, IncidentId, IncidentKind,
+    IncidentState, Member, MemberState, SeriesKey, Severity, Unit, UtcTime,
 };
 use sentinelops::store::Owed;
 
@@ -71,6 +71,7 @@ pub(crate) fn incident(id: &str, service: &str, severity: Severity, opened: UtcT
         correlation: None,
         runbooks: Vec::new(),
         analysis: None,
+        notes: Bookkeeping::default(),
     }
 }
 

@@ -1,5 +1,5 @@
-//! Tests of the state machine: stories told as `command → messages`, then properties over random ones. Long
-//! because every rule of docs/incidents.md has its story here.
+//! Tests of the state machine: stories told as `command → messages`, then properties over random ones.
+//! Long because every rule of docs/incidents.md has its story here.
 
 use std::sync::Arc;
 

@@ -8,10 +8,8 @@ use tokio::time::Instant;
 
 use super::{Failure, Reason, Retry};
 use crate::model::{Delivery, Severity, UtcTime};
+use crate::net::{Backoff, MAX_RETRY_AFTER};
 use crate::store::Attempt;
-
-/// The longest that a receiver may ask us to wait; longer demands are taken as this much.
-const LONGEST_WAIT: Duration = Duration::from_hours(1);
 
 /// `delivery` in the settings: how hard a message is tried.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -147,7 +145,7 @@ pub(super) fn after_failure(
         Retry::Never => None,
         Retry::Later => Some(back_off(tried.attempts, settings, chance)),
         Retry::After(asked) => {
-            Some(asked.min(LONGEST_WAIT).max(back_off(tried.attempts, settings, chance)))
+            Some(asked.min(MAX_RETRY_AFTER).max(back_off(tried.attempts, settings, chance)))
         }
     };
     let pause = delay.filter(|_| failure.reason == Reason::Throttled);
@@ -166,11 +164,9 @@ pub(super) fn after_failure(
 /// Exponential with full jitter, but never less than a quarter of the first step, so that no retry is idle
 /// hammering.
 pub(super) fn back_off(attempts: u32, settings: &Settings, chance: f64) -> Duration {
-    let first = Duration::from_secs(settings.retry_first_seconds.max(1));
-    let cap = Duration::from_secs(settings.retry_cap_seconds.max(1)).max(first);
-    let doublings = attempts.saturating_sub(1).min(20);
-    let ceiling = first.saturating_mul(1 << doublings).min(cap);
-    ceiling.mul_f64(chance.clamp(0.0, 1.0)).max(first / 4)
+    let base = Duration::from_secs(settings.retry_first_seconds.max(1));
+    let cap = Duration::from_secs(settings.retry_cap_seconds).max(base);
+    Backoff { base, cap }.delay(attempts, chance).max(base / 4)
 }
 
 /// `time` plus `span`; far beyond every calendar it stays at the calendar's end.
@@ -275,7 +271,7 @@ mod tests {
         assert_eq!(pause(Reason::Throttled, wait), Some(Duration::from_secs(30)));
         assert_eq!(pause(Reason::Unavailable, wait), None);
         let absurd = Retry::After(Duration::MAX);
-        assert_eq!(pause(Reason::Throttled, absurd), Some(LONGEST_WAIT));
+        assert_eq!(pause(Reason::Throttled, absurd), Some(MAX_RETRY_AFTER));
     }
 
     proptest! {

@@ -3,6 +3,8 @@
 //!
 //! A lane reads what is owed from the store and takes no other input, but for emergencies: P1 and P2 that the
 //! store cannot keep. What it sent while the store could not record it, it remembers and records later.
+//!
+//! Long because both ways to send, from the store and from memory, must be read side by side.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +18,7 @@ use super::dispatcher::{Receiver, Receivers};
 use super::ledger::{Key, Ledger, Pending};
 use super::{Failure, LONGEST_SEND, Outgoing, Reason, Retry};
 use crate::clock::Clock;
-use crate::model::{Delivery, Incident, IncidentId, Receipt, Severity};
+use crate::model::{Delivery, DeliveryState, Incident, IncidentId, Receipt, Severity};
 use crate::store::{Attempt, Store};
 use crate::telemetry::Metrics;
 
@@ -154,7 +156,8 @@ impl Lane {
             return Ok(Next::Again);
         }
         self.ledger.unqueue(&key);
-        if receiver.notifier.coalesces() && self.ledger.covers(&key) {
+        let shown = receiver.notifier.coalesces() && self.ledger.covers(&key);
+        if shown || self.ledger.overtaken(&key) {
             self.settle(&delivery, &Attempt::Superseded).await?;
             return Ok(Next::Again);
         }
@@ -361,12 +364,8 @@ impl Lane {
         let now = self.shared.clock.now();
         let urgent = self.shared.store.urgent(&self.name, now, HAND_OVER).await.unwrap_or_default();
         for delivery in urgent {
-            let key = Key::of(&delivery);
-            if receiver.notifier.coalesces() && self.ledger.covers(&key) {
-                continue;
-            }
-            if let Ok(Some(incident)) = self.shared.store.incident(&delivery.incident).await {
-                self.take_in(pending(&delivery, incident));
+            if self.line_up(receiver, &delivery.incident, i64::MAX).await.is_err() {
+                break;
             }
         }
         if self.ledger.next_pending(Instant::now()).is_some() {
@@ -379,7 +378,50 @@ impl Lane {
         Next::Wait(Some(self.ledger.next_due().map_or(at, |due| due.min(at))))
     }
 
+    /// Takes from the store what is owed about an incident since before `revision`, so that what goes out
+    /// from memory keeps the incident's order.
+    async fn line_up(
+        &mut self,
+        receiver: &Receiver,
+        incident: &IncidentId,
+        revision: i64,
+    ) -> crate::store::Result<()> {
+        let mut owed = self.shared.store.deliveries(incident).await?;
+        owed.retain(|delivery| {
+            let key = Key::of(delivery);
+            let shown = receiver.notifier.coalesces() && self.ledger.covers(&key);
+            let here = delivery.receiver == self.name && delivery.state == DeliveryState::Owed;
+            here && delivery.revision < revision && !shown && !self.ledger.overtaken(&key)
+        });
+        if owed.is_empty() {
+            return Ok(());
+        }
+        // Read after them, so that it is at least as new as each.
+        let Some(incident) = self.shared.store.incident(incident).await? else { return Ok(()) };
+        for delivery in owed {
+            let due = Instant::now() + self.shared.clock.until(delivery.due_at);
+            self.take_in(Pending { due: Some(due), ..pending(&delivery, incident.clone()) });
+        }
+        Ok(())
+    }
+
     async fn send_from_memory(&mut self, receiver: &Receiver, item: Pending) {
+        let known = self.line_up(receiver, &item.key.incident, item.key.revision).await;
+        if known.is_err() && !item.key.change.pages() {
+            // What came before may still be owed, and nobody can tell. A page goes out all the same; to
+            // acknowledge or end what is not known to be open would undo it.
+            if let Some(waiting) = self.ledger.pending_mut(&item.key) {
+                waiting.due = Some(Instant::now() + STORE_RETRY_CAP);
+            }
+            return;
+        }
+        if !self.ledger.is_head(&item.key) {
+            return;
+        }
+        if receiver.notifier.coalesces() && self.ledger.covers(&item.key) {
+            self.ledger.unqueue(&item.key);
+            return;
+        }
         let attempt = item.attempts.saturating_add(1);
         let incident = item.incident.clone();
         let receipt = match self.ledger.receipt(&item.key.incident) {

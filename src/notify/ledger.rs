@@ -129,6 +129,14 @@ impl Ledger {
         self.sent.values.get(key)
     }
 
+    /// Whether a later page went out from memory: to acknowledge or end it now would undo that page.
+    pub(super) fn overtaken(&self, key: &Key) -> bool {
+        let later = |sent: &Key| {
+            sent.incident == key.incident && sent.revision > key.revision && sent.change.pages()
+        };
+        !key.change.pages() && self.sent.values.keys().any(later)
+    }
+
     /// The store knows.
     pub(super) fn recorded(&mut self, key: &Key) {
         self.sent.remove(key);
@@ -168,6 +176,11 @@ impl Ledger {
         true
     }
 
+    /// Whether this is what its incident waits for.
+    pub(super) fn is_head(&self, key: &Key) -> bool {
+        self.heads().any(|item| item.key == *key)
+    }
+
     /// The store has it and takes over, or it is done with.
     pub(super) fn unqueue(&mut self, key: &Key) -> Option<Pending> {
         let index = self.pending.iter().position(|item| item.key == *key)?;
@@ -186,11 +199,13 @@ impl Ledger {
         self.heads().filter_map(|item| item.due).min()
     }
 
+    /// Of each incident what became owed first, in whichever order it came here.
     fn heads(&self) -> impl Iterator<Item = &Pending> {
-        self.pending.iter().enumerate().filter_map(|(index, item)| {
-            let first =
-                self.pending.iter().take(index).all(|o| o.key.incident != item.key.incident);
-            first.then_some(item)
+        self.pending.iter().filter(|item| {
+            let older = |other: &&Pending| {
+                other.key.incident == item.key.incident && other.key.revision < item.key.revision
+            };
+            !self.pending.iter().any(|other| older(&other))
         })
     }
 

@@ -4,7 +4,9 @@
 mod config;
 mod elasticsearch;
 mod elasticsearch_replies;
+mod fault_sweep;
 mod judges;
+mod outbox;
 mod scenes;
 mod source_suite;
 mod store;

@@ -10,7 +10,10 @@ pub(super) fn check(config: &Config) -> Vec<Problem> {
     incidents(config, &mut problems);
     store(config, &mut problems);
     analyzer(config, &mut problems);
-    http(config, &mut problems);
+    problems.owned(config.elasticsearch.problems());
+    problems.owned(config.notify.problems());
+    problems.owned(config.http.problems());
+    problems.owned(config.net.problems());
     logging(config, &mut problems);
     problems.0
 }
@@ -21,6 +24,16 @@ struct Problems(Vec<Problem>);
 impl Problems {
     fn add(&mut self, path: &str, text: impl Into<String>) {
         self.0.push(Problem::new(path, text));
+    }
+
+    /// What a section says of itself: each text begins with its path.
+    fn owned(&mut self, texts: Vec<String>) {
+        self.0.extend(texts.into_iter().map(|text| {
+            let end = text.find(|c: char| c == ':' || c.is_whitespace()).unwrap_or(text.len());
+            let (path, rest) = text.split_at(end);
+            let path = path.replace('[', ".").replace(']', "");
+            Problem::new(path, rest.trim_start_matches(':').trim_start())
+        }));
     }
 
     fn range(&mut self, path: &str, value: impl Into<u64>, from: u64, to: u64) {
@@ -96,27 +109,6 @@ fn store(config: &Config, problems: &mut Problems) {
 fn analyzer(config: &Config, problems: &mut Problems) {
     problems.range("analyzer.max_tokens", config.analyzer.max_tokens, 256, 64_000);
     problems.http_url("analyzer.base_url", &config.analyzer.base_url);
-}
-
-fn http(config: &Config, problems: &mut Problems) {
-    let http = &config.http;
-    if !http.listen.ip().is_loopback() && http.token.is_empty() {
-        problems.add(
-            "http.listen",
-            format!(
-                "is {}, which others can reach, and http.token is not set: set \
-                 SENTINELOPS_HTTP__TOKEN (16 characters or more), or listen on 127.0.0.1",
-                http.listen
-            ),
-        );
-    }
-    if !http.token.is_empty() && http.token.expose().len() < 16 {
-        problems.add("http.token", "is too short to be safe: use 16 characters or more");
-    }
-    if let Some(url) = &http.public_url {
-        problems.http_url("http.public_url", url);
-    }
-    problems.range("http.deadline_seconds", http.deadline_seconds, 1, 300);
 }
 
 fn logging(config: &Config, problems: &mut Problems) {

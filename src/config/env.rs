@@ -13,11 +13,18 @@ pub(super) const PREFIX: &str = "SENTINELOPS_";
 pub(super) const SEPARATOR: &str = "__";
 
 /// Names that are used as they are, for what operators and the rival's users already have.
-pub const NAMES: &[(&str, &str)] =
-    &[("DATABASE_URL", "store.url"), ("ANTHROPIC_API_KEY", "analyzer.api_key")];
+pub const NAMES: &[(&str, &str)] = &[
+    ("ELASTICSEARCH_URL", "elasticsearch.url"),
+    ("ELASTICSEARCH_API_KEY", "elasticsearch.api_key"),
+    ("SLACK_BOT_TOKEN", "notify.slack.slack.token"),
+    ("SLACK_CHANNEL_ID", "notify.slack.slack.channel"),
+    ("PAGERDUTY_ROUTING_KEY", "notify.pagerduty.pagerduty.routing_key"),
+    ("DATABASE_URL", "store.url"),
+    ("ANTHROPIC_API_KEY", "analyzer.api_key"),
+];
 
-/// Names that are refused, and what replaces them.
-pub(super) const REFUSED: &[&str] = &["PAGERDUTY_API_KEY", "PAGERDUTY_SERVICE_ID"];
+/// Names that are refused: what they did is done by `PAGERDUTY_ROUTING_KEY`.
+const REFUSED: &[&str] = &["PAGERDUTY_API_KEY", "PAGERDUTY_SERVICE_ID"];
 
 /// Variables with our prefix that are no settings: the command line reads them.
 pub const RESERVED: &[&str] =

@@ -383,9 +383,16 @@ fn topmost(layers: &[Layer], path: &str) -> Option<(String, usize)> {
     }
 }
 
-/// Where the value of a path comes from, if not from the defaults.
-pub(super) fn origin_of<'a>(layers: &'a [Layer], path: &str) -> Option<&'a Layer> {
-    topmost(layers, path).map(|(_, top)| &layers[top])
+/// The layer that the value of a path comes from; none if it is a default.
+pub(super) fn holder<'a>(layers: &'a [Layer], path: &str) -> Option<&'a Layer> {
+    topmost(layers, path)
+        // A list is one value of a layer; a map has values of several.
+        .filter(|(place, top)| match lookup(&layers[*top].dict, place) {
+            Some(Value::Dict(..)) => false,
+            Some(Value::Array(..)) => true,
+            _ => place == path,
+        })
+        .map(|(_, top)| &layers[top])
 }
 
 fn reference(text: &str) -> Option<&str> {

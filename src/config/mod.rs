@@ -1,6 +1,7 @@
 //! Assembles the settings: defaults ← `config.yaml` ← environment. Every section lives beside its owner and
 //! knows nothing of this module; rules that span sections are in [`check`].
 
+mod catalogue;
 mod check;
 mod env;
 mod layers;
@@ -29,18 +30,24 @@ const FILE_LIMIT: u64 = 1024 * 1024;
 pub struct Config {
     /// When sources are read.
     pub polling: crate::sources::Settings,
+    /// Logs and metrics in Elasticsearch.
+    pub elasticsearch: crate::sources::elasticsearch::Settings,
     /// What is out of line.
     pub detection: crate::detect::Settings,
     /// What belongs together.
     pub correlation: Correlation,
     /// When incidents open, reopen and end.
     pub incidents: crate::incidents::Settings,
+    /// Who is told.
+    pub notify: crate::notify::Settings,
     /// What is kept, where, and for how long.
     pub store: crate::store::Settings,
     /// Room for the model's analysis.
     pub analyzer: Analyzer,
     /// The listener of the API.
     pub http: crate::http::Settings,
+    /// How we speak to the outside.
+    pub net: crate::net::Settings,
     /// What the daemon tells about itself.
     pub logging: crate::telemetry::Settings,
 }
@@ -183,10 +190,8 @@ impl Config {
         let config = layers::assemble(&Self::default(), &mut layers, &mut problems);
         if let Some(config) = &config {
             problems.extend(secrets_in_files(config, &layers));
-            problems.extend(check::check(config).into_iter().map(|problem| {
-                let layer = layers::origin_of(&layers, &problem.path);
-                layer.map_or(problem.clone(), |layer| problem.at(&layer.origin))
-            }));
+            let found = checked(config, &layers, &problems);
+            problems.extend(found);
         }
         match config {
             Some(config) if problems.is_empty() => Ok(config),
@@ -201,14 +206,6 @@ impl Config {
         serde_yaml::to_string(&document).unwrap_or_default()
     }
 
-    /// Every setting with its default as text, in order of path: what the documentation must name.
-    pub fn catalogue() -> Vec<(String, String)> {
-        layers::listed(&layers::dict_of(&Self::default()))
-            .into_iter()
-            .map(|(path, value)| (path, layers::shown(&value)))
-            .collect()
-    }
-
     /// Settings that differ and that a running daemon cannot take over: it must be restarted for them.
     pub fn needs_restart(&self, new: &Self) -> Vec<&'static str> {
         let mut paths = Vec::new();
@@ -220,6 +217,25 @@ impl Config {
         }
         paths
     }
+}
+
+/// The map that a key with a path of several levels stands in.
+fn parent(path: &str) -> Option<String> {
+    path.rsplit_once('.').map(|(parent, _)| parent.to_owned())
+}
+
+/// What the rules say, with where it stands.
+fn checked(config: &Config, layers: &[Layer], known: &[Problem]) -> Vec<Problem> {
+    // Where a key was left out because it is wrong, what is missing beside it is no news.
+    let broken: Vec<_> = known.iter().filter_map(|problem| parent(&problem.path)).collect();
+    check::check(config)
+        .into_iter()
+        .filter_map(|problem| match layers::holder(layers, &problem.path) {
+            Some(layer) => Some(problem.at(&layer.origin)),
+            None if parent(&problem.path).is_some_and(|at| broken.contains(&at)) => None,
+            None => Some(problem),
+        })
+        .collect()
 }
 
 fn refused(name: &str) -> Problem {
@@ -236,7 +252,7 @@ fn secrets_in_files(config: &Config, layers: &[Layer]) -> Vec<Problem> {
         .into_iter()
         .filter(|(_, text)| text == "***" || has_password(text))
         .filter_map(|(path, _)| {
-            let layer = layers::origin_of(layers, &path)?;
+            let layer = layers::holder(layers, &path)?;
             layer.is_literal(&path).then(|| {
                 let how = layers::variable_of(&path).map_or_else(
                     || "write ${NAME} here and set the variable NAME or NAME_FILE".to_owned(),

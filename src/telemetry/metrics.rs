@@ -54,6 +54,8 @@ pub struct Metrics {
     pub intake_commit_seconds: Histogram,
     /// Bytes of the log store's file in use.
     pub log_store_bytes: Gauge,
+    /// Requests to our own API by `route` and `status`.
+    pub http_requests: Family<Labels, Counter>,
 }
 
 impl Default for Metrics {
@@ -88,6 +90,7 @@ impl Metrics {
             intake_queue_bytes: Gauge::default(),
             intake_commit_seconds: Histogram::new(exponential_buckets(0.001, 4.0, 7)),
             log_store_bytes: Gauge::default(),
+            http_requests: Family::default(),
         };
         registry.register(
             "source_reads",
@@ -143,6 +146,11 @@ impl Metrics {
             this.outbox_oldest_age_seconds.clone(),
         );
         this.register_log_store(&mut registry);
+        registry.register(
+            "http_requests",
+            "Requests to our own API by route and status",
+            this.http_requests.clone(),
+        );
         this.registry = Arc::new(registry);
         this
     }

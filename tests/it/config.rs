@@ -37,7 +37,8 @@ fn the_shipped_file_names_every_setting() {
         .filter(|path| {
             let key = path.rsplit('.').next().unwrap();
             !text.lines().any(|line| {
-                line.trim_start().trim_start_matches("# ").starts_with(&format!("{key}:"))
+                let line = line.trim_start_matches(|c: char| "# -".contains(c));
+                line.starts_with(&format!("{key}:"))
             })
         })
         .collect();

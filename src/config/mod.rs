@@ -4,6 +4,7 @@
 mod catalogue;
 mod check;
 mod env;
+mod explain;
 mod layers;
 mod rooms;
 

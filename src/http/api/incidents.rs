@@ -1,4 +1,5 @@
-//! Incidents: listed, shown whole, acknowledged, resolved.
+//! Incidents: listed, shown whole, acknowledged, resolved. Long because every field that clients see is named
+//! and described here.
 
 use std::sync::Arc;
 

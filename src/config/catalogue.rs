@@ -2,7 +2,7 @@
 
 use super::{Config, layers};
 use crate::model::Direction;
-use crate::notify::{Console, PagerDuty, Rule, Slack, Webhook};
+use crate::notify::settings::{Console, PagerDuty, Rule, Slack, Webhook};
 use crate::sources::elasticsearch::{Aggregation, Metric};
 
 /// Fields of a metric signal that have no default.

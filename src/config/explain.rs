@@ -92,4 +92,3 @@ fn wanted(expected: &str) -> String {
         other => other.to_owned(),
     }
 }
-

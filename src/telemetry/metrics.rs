@@ -146,13 +146,17 @@ impl Metrics {
             this.outbox_oldest_age_seconds.clone(),
         );
         this.register_log_store(&mut registry);
+        this.register_api(&mut registry);
+        this.registry = Arc::new(registry);
+        this
+    }
+
+    fn register_api(&self, registry: &mut Registry) {
         registry.register(
             "http_requests",
             "Requests to our own API by route and status",
-            this.http_requests.clone(),
+            self.http_requests.clone(),
         );
-        this.registry = Arc::new(registry);
-        this
     }
 
     fn register_log_store(&self, registry: &mut Registry) {

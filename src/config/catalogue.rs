@@ -1,12 +1,18 @@
 //! The list of all settings with their defaults, which the documentation and the shipped file are held to.
 
 use super::{Config, layers};
-use crate::model::Direction;
+use crate::detect::{Limit, Method, ServiceSettings, SignalSettings, SomeThresholds};
+use crate::model::{Direction, Severity};
 use crate::notify::settings::{Console, PagerDuty, Rule, Slack, Webhook};
 use crate::sources::elasticsearch::{Aggregation, Metric};
 
-/// Fields of a metric signal that have no default.
-const REQUIRED: [&str; 3] = ["name", "field", "aggregation"];
+/// Keys of entries of lists that have no default.
+const REQUIRED: [&str; 4] = [
+    "elasticsearch.metrics[].name",
+    "elasticsearch.metrics[].field",
+    "elasticsearch.metrics[].aggregation",
+    "detection.signals.NAME.limits[].severity",
+];
 
 impl Config {
     /// Every setting with its default as text: what the documentation must name. What may stand several times
@@ -20,6 +26,9 @@ impl Config {
             ("notify.console.NAME", layers::dict_of(&Console::default())),
             ("notify.routes[]", layers::dict_of(&Rule::default())),
             ("elasticsearch.metrics[]", layers::dict_of(&metric())),
+            ("detection.signals.NAME", layers::dict_of(&signal())),
+            ("detection.signals.NAME.limits[]", layers::dict_of(&limit())),
+            ("detection.services.NAME", layers::dict_of(&service())),
         ] {
             let entries = layers::listed(&entry);
             all.extend(
@@ -28,14 +37,52 @@ impl Config {
         }
         all.into_iter()
             .map(|(path, value)| {
-                let required = path
-                    .strip_prefix("elasticsearch.metrics[].")
-                    .is_some_and(|field| REQUIRED.contains(&field));
-                let default = if required { "required".to_owned() } else { layers::shown(&value) };
+                let last = path.rsplit('.').next().unwrap_or_default();
+                let default = if REQUIRED.contains(&path.as_str()) {
+                    "required".to_owned()
+                } else if path.starts_with("detection.s") && path.contains(".NAME.") {
+                    // Absent keys leave the level above.
+                    if last == "may_stop" { "false" } else { "none" }.to_owned()
+                } else {
+                    layers::shown(&value)
+                };
                 (path, default)
             })
             .collect()
     }
+}
+
+/// One with every key set: those that are not set are not listed.
+fn signal() -> SignalSettings {
+    SignalSettings {
+        method: Some(Method::Robust),
+        thresholds: thresholds(),
+        direction: Some(Direction::Up),
+        minimum_volume: Some(0.0),
+        minimum_events: Some(0.0),
+        minimum_change: Some(0.0),
+        minimum_relative_change: Some(0.0),
+        spread_floor: Some(0.0),
+        worst_up: Some(Severity::P1),
+        limits: Some(Vec::new()),
+    }
+}
+
+fn limit() -> Limit {
+    Limit { above: Some(0.0), below: Some(0.0), severity: Severity::P1 }
+}
+
+fn service() -> ServiceSettings {
+    ServiceSettings {
+        method: Some(Method::Robust),
+        thresholds: thresholds(),
+        may_stop: false,
+        signals: std::collections::BTreeMap::new(),
+    }
+}
+
+fn thresholds() -> SomeThresholds {
+    SomeThresholds { p1: Some(0.0), p2: Some(0.0), p3: Some(0.0), p4: Some(0.0) }
 }
 
 fn metric() -> Metric {

@@ -11,6 +11,12 @@ pub(super) fn check(config: &Config) -> Vec<Problem> {
     store(config, &mut problems);
     analyzer(config, &mut problems);
     problems.owned(config.elasticsearch.problems());
+    problems.owned(config.embedded.problems());
+    let below = |text: String| format!("detection.{text}");
+    let lookback = config.polling.lookback_minutes;
+    problems.owned(config.detection.problems().into_iter().map(below).collect());
+    problems
+        .owned(config.detection.problems_with_lookback(lookback).into_iter().map(below).collect());
     problems.owned(config.notify.problems());
     problems.owned(config.http.problems());
     problems.owned(config.net.problems());

@@ -33,6 +33,8 @@ pub struct Config {
     pub polling: crate::sources::Settings,
     /// Logs and metrics in Elasticsearch.
     pub elasticsearch: crate::sources::elasticsearch::Settings,
+    /// The log store of the daemon itself, used when no Elasticsearch is set.
+    pub embedded: crate::sources::embedded::Settings,
     /// What is out of line.
     pub detection: crate::detect::Settings,
     /// What belongs together.
@@ -210,12 +212,16 @@ impl Config {
     /// Settings that differ and that a running daemon cannot take over: it must be restarted for them.
     pub fn needs_restart(&self, new: &Self) -> Vec<&'static str> {
         let mut paths = Vec::new();
-        if self.http.listen != new.http.listen {
-            paths.push("http.listen");
-        }
-        if self.store.url != new.store.url {
-            paths.push("store.url");
-        }
+        let fixed = [
+            ("http.listen", self.http.listen != new.http.listen),
+            ("store.url", self.store.url != new.store.url),
+            ("embedded", self.embedded != new.embedded),
+            ("elasticsearch", self.elasticsearch != new.elasticsearch),
+            ("polling", self.polling != new.polling),
+            ("net", self.net != new.net),
+            ("logging", self.logging != new.logging),
+        ];
+        paths.extend(fixed.into_iter().filter_map(|(path, differs)| differs.then_some(path)));
         paths
     }
 }

@@ -5,6 +5,8 @@ mod config;
 mod elasticsearch;
 mod elasticsearch_replies;
 mod fault_sweep;
+mod embedded;
+mod embedded_kill;
 mod judges;
 mod outbox;
 mod scenes;

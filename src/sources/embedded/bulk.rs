@@ -108,7 +108,9 @@ fn action(line: &[u8], number: usize) -> Result<(Verb, Map<String, Value>), Malf
         ))
     };
     let value: Value = serde_json::from_slice(line).map_err(|error| {
-        Malformed::illegal(format!("Malformed action/metadata line [{number}]: {error}"))
+        Malformed::illegal(format!(
+            "Malformed action/metadata line [{number}], it is no JSON: {error}"
+        ))
     })?;
     let Value::Object(object) = value else {
         return Err(expected("START_OBJECT", token(&value)));

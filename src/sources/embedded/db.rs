@@ -9,6 +9,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use sqlx::sqlite::{
     SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous,
@@ -28,6 +29,9 @@ const LAYOUT: i64 = 1;
 const ROWS: usize = 500;
 /// Rows a read fetches at once.
 const PAGE: i64 = 20_000;
+
+/// How long one connection waits for another.
+const BUSY: Duration = Duration::from_secs(5);
 
 const SCHEMA: &str = "
 create table services (
@@ -121,7 +125,7 @@ pub(super) async fn open(path: &Path) -> Result<Opened, OpenError> {
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .pragma("journal_size_limit", "67108864")
-        .busy_timeout(std::time::Duration::from_secs(5))
+        .busy_timeout(BUSY)
         .disable_statement_logging();
     let mut writer = options.connect().await.map_err(sql)?;
     let found: i64 = sqlx::query_scalar("select user_version from pragma_user_version")
@@ -137,10 +141,15 @@ pub(super) async fn open(path: &Path) -> Result<Opened, OpenError> {
         sqlx::raw_sql("pragma user_version = 1").execute(&mut *tx).await.map_err(sql)?;
         tx.commit().await.map_err(sql)?;
     }
+    let reader = SqliteConnectOptions::new()
+        .filename(path)
+        .read_only(true)
+        .busy_timeout(BUSY)
+        .disable_statement_logging();
     let readers = SqlitePoolOptions::new()
         .max_connections(2)
         .min_connections(0)
-        .connect_with(options.read_only(true))
+        .connect_with(reader)
         .await
         .map_err(sql)?;
     Ok(Opened { writer, readers, lock })

@@ -12,7 +12,7 @@ use reqwest::{Client, Method, Response, StatusCode};
 use sentinelops::clock::{Clock, TimerClock};
 use sentinelops::model::{Completeness, Point, UtcTime, WindowKind, Windows};
 use sentinelops::secret::Secret;
-use sentinelops::sources::embedded::{Embedded, EmbeddedSource, Ingest, Settings};
+use sentinelops::sources::embedded::{Embedded, EmbeddedSource, Settings};
 use sentinelops::sources::{Source, Span};
 use sentinelops::telemetry::Metrics;
 use serde_json::{Value, json};
@@ -34,7 +34,7 @@ fn at(text: &str) -> UtcTime {
     chrono::DateTime::parse_from_rfc3339(text).unwrap().to_utc()
 }
 
-fn settings(folder: &Path) -> Settings {
+pub(crate) fn settings(folder: &Path) -> Settings {
     Settings {
         path: folder.join("logs.db"),
         listen: Some("127.0.0.1:0".parse().unwrap()),
@@ -46,9 +46,8 @@ fn settings(folder: &Path) -> Settings {
 }
 
 /// A running log store.
-struct Store {
-    source: EmbeddedSource,
-    ingest: Ingest,
+pub(crate) struct Store {
+    pub(crate) source: EmbeddedSource,
     url: String,
     http: Client,
     metrics: Metrics,
@@ -57,16 +56,15 @@ struct Store {
 }
 
 impl Store {
-    async fn open(settings: Settings, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) async fn open(settings: Settings, clock: Arc<dyn Clock>) -> Self {
         let metrics = Metrics::new();
         let (source, mut intake) = Embedded::open(settings, clock, metrics.clone()).await.unwrap();
         let url = format!("http://{}", intake.bind().await.unwrap().unwrap());
-        let ingest = intake.ingest();
         let soft = CancellationToken::new();
         #[expect(clippy::disallowed_methods, reason = "ended by the test itself")]
         let task = tokio::spawn(intake.serve(soft.clone()));
         let http = Client::builder().no_proxy().build().unwrap();
-        Self { source, ingest, url, http, metrics, soft, task }
+        Self { source, url, http, metrics, soft, task }
     }
 
     async fn start(folder: &TempDir) -> Self {
@@ -110,7 +108,7 @@ impl Store {
         response
     }
 
-    async fn bulk(&self, lines: &[Value]) -> Value {
+    pub(crate) async fn bulk(&self, lines: &[Value]) -> Value {
         let response = self.post("/_bulk", &[NDJSON], ndjson(lines)).await;
         assert_eq!(response.status(), StatusCode::OK);
         response.json().await.unwrap()
@@ -202,7 +200,6 @@ async fn what_was_answered_is_read_and_survives_an_abrupt_end() {
     ];
     let windows = store.read("2026-11-21T09:58:00Z", "2026-11-21T10:00:00Z").await;
     assert_eq!(windows.completeness, Completeness::Complete);
-    assert_eq!(windows.rejected.iter().map(|(_, count)| count).sum::<u64>(), 8);
     let first = shown(&windows);
     assert_eq!(first.len(), expected.len(), "{first:?}");
     for (row, expected) in first.iter().zip(expected) {

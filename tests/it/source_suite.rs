@@ -11,6 +11,7 @@ use sentinelops::model::{Point, Row, UtcTime, WindowKind, Windows, bucket_floor}
 use sentinelops::sources::{self, Source, Span, elasticsearch};
 use serde_json::{Value, json};
 
+use crate::embedded::{Store, settings};
 use crate::support::elasticsearch::Node;
 
 /// Something that logs can be written to and read from.
@@ -59,6 +60,37 @@ impl Rig for ElasticsearchRig {
     }
 }
 
+/// The log store of the binary itself.
+pub(crate) struct EmbeddedRig {
+    store: Store,
+    _folder: tempfile::TempDir,
+}
+
+impl Rig for EmbeddedRig {
+    async fn start() -> Self {
+        let folder = tempfile::TempDir::new().unwrap();
+        let store = Store::open(settings(folder.path()), Arc::new(SystemClock)).await;
+        Self { store, _folder: folder }
+    }
+
+    fn now(&self) -> UtcTime {
+        SystemClock.now()
+    }
+
+    async fn write(&self, documents: &[Value]) -> usize {
+        let action = json!({"create": {"_index": "logs"}});
+        let lines: Vec<Value> =
+            documents.iter().flat_map(|document| [action.clone(), document.clone()]).collect();
+        let reply = self.store.bulk(&lines).await;
+        let items = reply["items"].as_array().unwrap();
+        items.iter().filter(|item| item["create"]["status"] != 201).count()
+    }
+
+    fn source(&self) -> Box<dyn Source> {
+        Box::new(self.store.source.clone())
+    }
+}
+
 macro_rules! suite {
     ($kind:ident: $rig:ty, $($behaviour:ident),+ $(,)?) => {
         mod $kind {
@@ -91,6 +123,7 @@ macro_rules! suite {
 }
 
 suite!(on_elasticsearch: super::ElasticsearchRig);
+suite!(on_embedded: super::EmbeddedRig);
 
 /// A minute that has closed, ten minutes ago.
 fn closed_minute(rig: &impl Rig) -> UtcTime {

@@ -1,7 +1,7 @@
 //! What the listener's connections, the writer and the source know together.
 //!
-//! Many connections write here at once: names of services and counts of refused documents are sharded maps, so
-//! that requests do not wait for each other. Nothing here is held across an `.await`.
+//! Many connections write here at once: the names of services are a sharded map, so that requests do not wait for
+//! each other. Nothing here is held across an `.await`.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -31,8 +31,6 @@ pub(super) struct Shared {
     pub metrics: Metrics,
     /// Every service that was heard of; the key is the one copy of its name.
     pub names: DashMap<ServiceName, ()>,
-    /// Refused documents since the source was last read.
-    refused: DashMap<Reason, u64>,
     progress: Mutex<Progress>,
 }
 
@@ -51,14 +49,7 @@ struct Progress {
 
 impl Shared {
     pub(super) fn new(settings: Settings, clock: Arc<dyn Clock>, metrics: Metrics) -> Self {
-        Self {
-            settings,
-            clock,
-            metrics,
-            names: DashMap::new(),
-            refused: DashMap::new(),
-            progress: Mutex::default(),
-        }
+        Self { settings, clock, metrics, names: DashMap::new(), progress: Mutex::default() }
     }
 
     /// The start of what is kept.
@@ -93,22 +84,10 @@ impl Shared {
 
     /// Counts a refused document.
     pub(super) fn refuse(&self, reason: Reason) {
-        *self.refused.entry(reason).or_default() += 1;
         self.metrics
             .intake_rejected
             .get_or_create(&vec![("reason", reason.as_str().to_owned())])
             .inc();
-    }
-
-    /// Documents refused since the last call, by reason.
-    pub(super) fn take_refused(&self) -> Vec<(String, u64)> {
-        let mut refused = Vec::new();
-        self.refused.retain(|reason, count| {
-            refused.push((reason.as_str().to_owned(), *count));
-            false
-        });
-        refused.sort_unstable();
-        refused
     }
 
     /// Takes note of a commit.
@@ -219,18 +198,5 @@ mod tests {
         assert_eq!(shared.changed(), [3, 9]);
         shared.reading(9, 11);
         assert_eq!(shared.changed(), [3]);
-    }
-
-    #[tokio::test]
-    async fn refused_documents_are_told_once() {
-        let shared = shared(2);
-        shared.refuse(Reason::NoTime);
-        shared.refuse(Reason::NoTime);
-        shared.refuse(Reason::Action);
-        assert_eq!(
-            shared.take_refused(),
-            [("no_time".to_owned(), 2), ("unsupported_action".to_owned(), 1)]
-        );
-        assert_eq!(shared.take_refused(), []);
     }
 }

@@ -26,8 +26,8 @@ const PAUSE: TimeDelta = TimeDelta::seconds(15);
 /// How long shippers have, after such a pause, to deliver what they held back.
 const CATCH_UP: TimeDelta = TimeDelta::minutes(1);
 
-/// The log store as a source, named `logs`.
-#[derive(Debug)]
+/// The log store as a source, named `logs`. Clones read the same store.
+#[derive(Debug, Clone)]
 pub struct EmbeddedSource {
     name: SourceName,
     signals: [SignalName; 3],
@@ -37,7 +37,7 @@ pub struct EmbeddedSource {
     began: UtcTime,
     away_since: Option<UtcTime>,
     /// The file is ours while this lives.
-    _lock: File,
+    _lock: Arc<File>,
 }
 
 impl EmbeddedSource {
@@ -55,7 +55,7 @@ impl EmbeddedSource {
             readers,
             began,
             away_since: alive.filter(|alive| began - *alive > PAUSE),
-            _lock: lock,
+            _lock: Arc::new(lock),
         }
     }
 
@@ -133,7 +133,8 @@ impl EmbeddedSource {
             kind: span.kind,
             completeness,
             rows,
-            rejected: self.shared.take_refused(),
+            // Counted where they were refused, and told to whoever sent them.
+            rejected: Vec::new(),
             lag,
             read_at: self.shared.clock.now(),
             took: started.elapsed(),

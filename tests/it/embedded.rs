@@ -120,6 +120,8 @@ impl Store {
     }
 }
 
+type Headers = Vec<(&'static str, &'static str)>;
+
 const NDJSON: (&str, &str) = ("content-type", "application/x-ndjson");
 
 fn ndjson(lines: &[Value]) -> String {
@@ -251,7 +253,7 @@ async fn requests_are_refused_in_elasticsearchs_words() {
     bomb.write_all(&vec![b'\n'; 30_000_000]).unwrap();
     let bomb = bomb.finish().unwrap();
     assert!(bomb.len() < 100_000);
-    let cases: Vec<(&str, &str, Vec<(&str, &str)>, Vec<u8>)> = vec![
+    let cases: [(&str, &str, Headers, Vec<u8>); 15] = [
         (
             "a wrong token",
             "/_bulk",

@@ -4,9 +4,9 @@
 mod config;
 mod elasticsearch;
 mod elasticsearch_replies;
-mod fault_sweep;
 mod embedded;
 mod embedded_kill;
+mod fault_sweep;
 mod judges;
 mod outbox;
 mod scenes;

@@ -1,5 +1,5 @@
 //! `notify` in the settings: who receives what. Fields are plain, so that the environment can reach them.
-//! One file a little over the usual length, because every kind's fields, checks and words of advice belong side by side.
+//! Long because every kind's fields, checks and words of advice belong side by side.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -11,7 +11,7 @@ use crate::model::{Delivery, Severity, UtcTime};
 use crate::net::{Backoff, MAX_RETRY_AFTER};
 use crate::store::Attempt;
 
-/// `delivery` in the settings: how hard a message is tried.
+/// `notify.delivery` in the settings: how hard a message is tried.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
@@ -43,6 +43,25 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// What is wrong with the settings: path, value and fix, a line each.
+    pub(super) fn problems(&self) -> Vec<String> {
+        let fallback_attempts = u64::from(self.fallback_attempts);
+        [
+            ("retry_first_seconds", self.retry_first_seconds, 1, 60),
+            ("retry_cap_seconds", self.retry_cap_seconds, self.retry_first_seconds.max(1), 3_600),
+            ("give_up_urgent_hours", self.give_up_urgent_hours, 1, 168),
+            ("give_up_hours", self.give_up_hours, 1, 168),
+            ("fallback_attempts", fallback_attempts, 1, 100),
+            ("fallback_seconds", self.fallback_seconds, 5, 3_600),
+        ]
+        .into_iter()
+        .filter(|(_, value, least, most)| !(least..=most).contains(&value))
+        .map(|(name, value, least, most)| {
+            format!("notify.delivery.{name} is {value}: use {least} to {most}")
+        })
+        .collect()
+    }
+
     fn give_up(&self, severity: Severity) -> Duration {
         let urgent = severity >= Severity::P2;
         Duration::from_hours(if urgent { self.give_up_urgent_hours } else { self.give_up_hours })
@@ -258,6 +277,17 @@ mod tests {
             let after = outcome(tried(severity, 40), &down, at(hours * 3_600));
             assert!(matches!(after, Attempt::Dead { .. }), "{severity}: {after:?}");
         }
+    }
+
+    #[test]
+    fn bad_settings_are_named() {
+        assert_eq!(Settings::default().problems(), Vec::<String>::new());
+        let bad = Settings { give_up_hours: 0, retry_cap_seconds: 0, ..Settings::default() };
+        let expected = [
+            "notify.delivery.retry_cap_seconds is 0: use 1 to 3600",
+            "notify.delivery.give_up_hours is 0: use 1 to 168",
+        ];
+        assert_eq!(bad.problems(), expected);
     }
 
     #[test]

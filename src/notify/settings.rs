@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::dispatcher::Settings as Delivery;
 use crate::model::Severity;
 use crate::net;
 use crate::secret::Secret;
@@ -26,6 +27,8 @@ pub struct Settings {
     /// Who receives what, first match wins. Without any: everything to everyone, but to PagerDuty only
     /// `incidents.pagerduty_severities`.
     pub routes: Vec<Rule>,
+    /// How hard a message is tried.
+    pub delivery: Delivery,
     /// A sign of life to somewhere else.
     pub heartbeat: Heartbeat,
 }
@@ -206,6 +209,7 @@ impl Settings {
             webhook_problems(&format!("notify.webhook.{name}"), webhook, &mut problems);
         }
         self.name_problems(&mut problems);
+        problems.extend(self.delivery.problems());
         if !self.heartbeat.url.is_empty() {
             if let Err(problem) = net::check_url(self.heartbeat.url.expose()) {
                 problems.push(format!("notify.heartbeat.url (not shown) {problem}"));

@@ -48,7 +48,7 @@ pub(crate) fn settings(folder: &Path) -> Settings {
 /// A running log store.
 pub(crate) struct Store {
     pub(crate) source: EmbeddedSource,
-    url: String,
+    pub(crate) url: String,
     http: Client,
     metrics: Metrics,
     soft: CancellationToken,
@@ -72,7 +72,7 @@ impl Store {
     }
 
     /// Ends it as SIGTERM does.
-    async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.soft.cancel();
         tokio::time::timeout(Duration::from_secs(1), self.task).await.unwrap().unwrap();
     }

@@ -6,6 +6,7 @@ mod elasticsearch;
 mod elasticsearch_replies;
 mod embedded;
 mod embedded_kill;
+mod embedded_rsyslog;
 mod fault_sweep;
 mod judges;
 mod outbox;

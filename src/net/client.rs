@@ -249,6 +249,15 @@ mod tests {
         assert!(error.to_string().ends_with("holds no PEM certificate"), "{error}");
     }
 
+    #[tokio::test]
+    async fn names_that_lead_to_metadata_are_not_resolved() {
+        // A number is a name to the resolver, and needs no name server.
+        let resolve = |name: &str| GuardedResolver.resolve(name.parse().unwrap());
+        assert!(resolve("169.254.169.254").await.is_err());
+        let allowed: Vec<SocketAddr> = resolve("127.0.0.1").await.ok().unwrap().collect();
+        assert_eq!(allowed, ["127.0.0.1:0".parse().unwrap()]);
+    }
+
     #[test]
     fn deadlines_are_bounded() {
         assert!(Settings::default().problems().is_empty());

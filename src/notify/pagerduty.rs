@@ -9,7 +9,7 @@
 //! |---|---|
 //! | opened, reopened | `trigger` |
 //! | worsened | `trigger`, unless PagerDuty was told the end and it is over |
-//! | updated | `trigger` with the new severity if that changed (no new notification), or if the opening never arrived; otherwise nothing |
+//! | updated | while nobody has acknowledged it: `trigger` with the new severity if that changed (no new notification), or if the opening never arrived; otherwise nothing |
 //! | acknowledged | `acknowledge` while it is acknowledged |
 //! | resolved | `resolve` for every key |
 //!
@@ -79,12 +79,13 @@ fn events(outgoing: &Outgoing, routing_key: &str) -> Vec<Value> {
     let incident = &outgoing.incident;
     let note = |name| outgoing.receipt.as_ref().and_then(|receipt| receipt.notes.get(name));
     let ended = note(ENDED).is_some();
+    let open = incident.state == IncidentState::Open;
     let trigger = match outgoing.change {
         Change::Opened | Change::Reopened => true,
         Change::Worsened => incident.is_open() || !ended,
         Change::Updated => match note(TOLD) {
-            Some(told) => incident.is_open() && !ended && told != incident.severity.as_str(),
-            None => incident.state == IncidentState::Open,
+            Some(told) => open && !ended && told != incident.severity.as_str(),
+            None => open,
         },
         Change::Acknowledged | Change::Resolved => false,
     };

@@ -3,7 +3,9 @@
 
 use super::words::{clean, clock, list};
 use super::{Item, NAME, SENTENCE, Section, page};
-use crate::model::{Analysis, Confidence, Correlation, Incident, IncidentKind, UtcTime};
+use crate::model::{
+    Analysis, Confidence, Correlation, Incident, IncidentId, IncidentKind, UtcTime,
+};
 
 const SUSPECTS: usize = 3;
 const RUNBOOKS: usize = 3;
@@ -19,7 +21,7 @@ pub(super) fn sections(incident: &Incident, base_url: Option<&str>, now: UtcTime
             .iter()
             .take(STORM)
             .map(|id| Item {
-                text: clean(&id.0, NAME),
+                text: listed(incident, id),
                 link: base_url.map(|base| page(base, &id.0)),
             })
             .collect();
@@ -39,6 +41,12 @@ pub(super) fn sections(incident: &Incident, base_url: Option<&str>, now: UtcTime
         sections.extend(events(correlation, now));
     }
     sections
+}
+
+/// One incident of a storm: the timeline tells its severity and title, for as long as it reaches back.
+fn listed(storm: &Incident, id: &IncidentId) -> String {
+    let entry = storm.timeline.iter().rev().find(|entry| entry.text.contains(&id.0));
+    clean(entry.map_or(&id.0, |entry| &entry.text), SENTENCE)
 }
 
 fn suspects(correlation: &Correlation) -> Option<Section> {

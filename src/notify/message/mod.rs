@@ -272,7 +272,8 @@ fn lead(incident: &Incident, worst: Option<&Member>, services: &[String], now: U
 
 /// `since 03:15 UTC (4 min ago)`; once over, from when to when.
 fn when(incident: &Incident, now: UtcTime) -> String {
-    let onset = incident.onset;
+    // After a reopening, when it came back.
+    let onset = if incident.reopened > 0 { incident.notes.turn_onset } else { incident.onset };
     if let Some(end) = incident.resolved_at.filter(|_| !incident.is_open()) {
         let lasted = words::span(end - onset);
         return format!("{} to {} ({lasted})", clock(onset, now), clock(end, now));
@@ -288,6 +289,8 @@ fn state(incident: &Incident, now: UtcTime) -> String {
     if incident.kind == IncidentKind::Test {
         return "if you can read this, messages reach you here".to_owned();
     }
+    let opened =
+        if incident.reopened > 0 { incident.notes.turn_opened_at } else { incident.opened_at };
     let mut parts = Vec::new();
     match (incident.state, &incident.acknowledged) {
         (IncidentState::Resolved, _) => {
@@ -301,7 +304,7 @@ fn state(incident: &Incident, now: UtcTime) -> String {
             "{} looks at it since {} ({} after opening)",
             clean(who, NAME),
             clock(*at, now),
-            words::span(*at - incident.opened_at)
+            words::span(*at - opened)
         )),
         (IncidentState::Acknowledged, None) => parts.push("somebody looks at it".to_owned()),
         (IncidentState::Open, _) => parts.push("nobody has acknowledged it yet".to_owned()),

@@ -88,6 +88,8 @@ fn an_outage_from_opening_to_end() {
 
     let mut reopened = outage();
     reopened.reopened = 2;
+    reopened.notes.turn_onset = at("2026-11-21T03:18:00Z");
+    reopened.notes.turn_opened_at = at("2026-11-21T03:18:20Z");
     reopened.flapping = true;
     check("reopened", reopened, Change::Reopened);
 
@@ -179,6 +181,12 @@ fn trouble_of_our_own() {
         incidents: (0..27).map(|n| IncidentId(format!("INC-20261121-0316{n:02}-3f9a2c"))).collect(),
     };
     storm.severity = Severity::P1;
+    storm.timeline.push(entry(
+        "2026-11-21T03:17:20Z",
+        TimelineKind::Joined,
+        "P1: cart error_rate 66.7 %, expected 2 % (INC-20261121-031600-3f9a2c)",
+        None,
+    ));
     check("storm", storm, Change::Opened);
 }
 

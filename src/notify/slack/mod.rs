@@ -2,7 +2,7 @@
 //!
 //! | change | message | thread |
 //! |---|---|---|
-//! | opened | posted | the chart |
+//! | opened | posted (edited, and a line as below, when it stands in for another receiver) | the chart |
 //! | reopened, worsened | edited | a line, also shown in the channel, with the severity's mention |
 //! | acknowledged, resolved | edited | a line |
 //! | updated | edited | a line for each anomaly that joined |
@@ -170,9 +170,9 @@ impl Slack {
     ) -> Option<String> {
         let first = message.first_line();
         let parts: Vec<&str> = match outgoing.change {
-            // An opening that is sent again after its receipt was kept has been told.
-            Change::Opened => return None,
-            Change::Reopened | Change::Worsened => vec![&first, &message.lead],
+            // An opening for a message that is there already stands in for a receiver that cannot be reached:
+            // nobody may have heard of it elsewhere.
+            Change::Opened | Change::Reopened | Change::Worsened => vec![&first, &message.lead],
             Change::Acknowledged => vec![&message.state],
             Change::Resolved => vec![&first, &message.lead, &message.state],
             Change::Updated => {

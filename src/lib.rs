@@ -27,6 +27,7 @@ pub mod detect;
 pub mod incidents;
 pub mod notify;
 pub mod store;
+pub mod upkeep;
 
 pub mod pipeline;
 

@@ -143,8 +143,10 @@ impl Pipeline {
 
     async fn read(&mut self, windows: Windows) {
         let now = self.clock.now();
-        let active = self.incidents.snapshot();
-        self.engine.sync_active(&active.active, now);
+        let known = self.incidents.snapshot();
+        if known.loaded {
+            self.engine.sync_active(&known.active, now);
+        }
         let findings = self.engine.apply(&windows, now);
         let services = windows.completeness.is_complete().then(|| self.engine.services());
         self.sight.send_modify(|sight| {
@@ -181,8 +183,9 @@ impl Pipeline {
             let labels = vec![("kind", kind(finding).to_owned())];
             self.metrics.findings.get_or_create(&labels).inc();
         }
-        // What goes on is found again in the next cycle, after a restart too.
-        if !findings.is_empty() && self.incidents.tell(Command::Findings(findings)).await.is_err() {
+        // Detection's own memory is written only after incidents have committed what it found: a recovery, or
+        // a source that is seen again, is found once.
+        if !findings.is_empty() && self.incidents.ask(Command::Findings(findings)).await.is_err() {
             tracing::debug!("findings dropped: the incident writer has stopped");
         }
     }

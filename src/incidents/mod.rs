@@ -6,6 +6,7 @@
 pub mod fingerprint;
 mod settings;
 pub mod state;
+mod writer;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use crate::model::{
     Severity, Silence, SilenceId,
 };
 pub use settings::{CorrelationSettings, Settings};
+pub use writer::{Writer, run};
 
 /// How many commands may wait for the writer.
 pub const QUEUE: usize = 64;
@@ -111,7 +113,10 @@ pub struct Envelope {
 /// What others see of the writer's state without asking.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Snapshot {
-    /// The series of open incidents: their baselines stay frozen.
+    /// Whether the writer has loaded what the store kept; before that the rest says nothing.
+    pub loaded: bool,
+    /// The series that go on in open incidents, or in one that a person ended meanwhile: their baselines stay
+    /// frozen.
     pub active: BTreeSet<SeriesKey>,
     /// Open incidents by severity, worst first.
     pub open: Vec<(IncidentId, Severity)>,

@@ -30,6 +30,8 @@ pub struct Metrics {
     pub detection_bytes: Gauge,
     /// Open incidents by `severity`.
     pub incidents_open: Family<Labels, Gauge>,
+    /// Commits of incidents that failed, by `trouble`.
+    pub store_failures: Family<Labels, Counter>,
     /// Attempts to deliver by `receiver` and `outcome`.
     pub delivery_attempts: Family<Labels, Counter>,
     /// Signs of life posted, by `outcome`.
@@ -78,6 +80,7 @@ impl Metrics {
             detection_series: Gauge::default(),
             detection_bytes: Gauge::default(),
             incidents_open: Family::default(),
+            store_failures: Family::default(),
             delivery_attempts: Family::default(),
             heartbeats: Family::default(),
             charts: Family::default(),
@@ -122,6 +125,11 @@ impl Metrics {
             "incidents_open",
             "Open incidents by severity",
             this.incidents_open.clone(),
+        );
+        registry.register(
+            "store_failures",
+            "Commits of incidents that failed, by trouble",
+            this.store_failures.clone(),
         );
         registry.register(
             "delivery_attempts",

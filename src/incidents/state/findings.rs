@@ -78,11 +78,16 @@ impl Book {
         let known = homes.iter().filter_map(|home| Some((rank(home)?, home)));
         let Some((_, (id, index))) = known.max_by_key(|(rank, _)| *rank) else { return false };
         let open = self.incidents.get(id).is_some_and(Incident::is_open);
-        let now = step.now;
+        let (now, cooldown) = (step.now, self.rules.cooldown);
         let incident = self.edit(step, id);
-        incident.last_seen_at = now;
         let Some(member) = incident.members.get_mut(*index) else { return false };
+        if !open && now - member.last_seen_at > cooldown {
+            // Dismissed, then not seen for so long that it must have recovered in between.
+            self.recovered(step, &anomaly.series, TimelineKind::Recovered, "");
+            return false;
+        }
         member.last_seen_at = now;
+        incident.last_seen_at = now;
         if open {
             let again = member.state == MemberState::Recovered;
             refresh(member, anomaly, *index);
@@ -314,6 +319,8 @@ impl Book {
         for id in of_source {
             let incident = self.edit(step, &id);
             incident.notes.dismissed = false;
+            // It went on until now, and so the cooldown begins now.
+            incident.last_seen_at = step.now;
             if incident.is_open() {
                 let text = format!("{source} is read again since {}", words::clock(at, step.now));
                 self.resolve(step, &id, text, None);

@@ -20,7 +20,7 @@ use std::fmt;
 
 use chrono::Duration;
 
-use super::{Command, Reply, Route, Snapshot};
+use super::{Command, Reply, Route, Snapshot, fingerprint};
 use crate::model::{
     Change, Incident, IncidentId, MemberState, SeriesKey, Silence, SilenceId, TimelineKind, UtcTime,
 };
@@ -214,6 +214,11 @@ impl Book {
         self.conclude(step, Reply::Done(None))
     }
 
+    /// Whether an incident about our own store is open.
+    pub fn blames_store(&self) -> bool {
+        self.open_of(&fingerprint::of_store()).is_some()
+    }
+
     /// An incident that is still in the book.
     pub fn incident(&self, id: &IncidentId) -> Option<&Incident> {
         self.incidents.get(id)
@@ -230,12 +235,16 @@ impl Book {
         let mut listed: Vec<_> =
             open().map(|incident| (incident.id.clone(), incident.severity)).collect();
         listed.sort_by(|(a, urgent_a), (b, urgent_b)| urgent_b.cmp(urgent_a).then(a.cmp(b)));
-        let active = open()
+        // What a person ended while it went on is watched too, so that its recovery is noticed.
+        let active = self
+            .incidents
+            .values()
+            .filter(|incident| incident.is_open() || incident.notes.dismissed)
             .flat_map(|incident| &incident.members)
             .filter(|member| member.state == MemberState::Firing)
             .map(|member| member.series().clone())
             .collect();
-        Snapshot { active, open: listed, store_writable }
+        Snapshot { loaded: true, active, open: listed, store_writable }
     }
 
     /// Takes an incident into the book.

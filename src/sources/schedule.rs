@@ -210,15 +210,13 @@ impl Schedule {
 
 /// How long a read of this kind may take.
 pub fn deadline(settings: &Settings, kind: WindowKind) -> Duration {
-    let ordinary = Duration::from_secs(settings.deadline_seconds.max(1));
-    match kind {
-        WindowKind::Fresh | WindowKind::Correction => ordinary,
-        WindowKind::Backfill => ordinary * BACKFILL_DEADLINES,
-    }
+    let times = if kind == WindowKind::Backfill { BACKFILL_DEADLINES } else { 1 };
+    Duration::from_secs(settings.deadline_seconds.max(1)).saturating_mul(times)
 }
 
+/// At most a day, so that no setting can overflow an instant.
 fn seconds(count: u64) -> TimeDelta {
-    TimeDelta::seconds(i64::try_from(count).unwrap_or(i64::MAX / 1_000).min(86_400))
+    TimeDelta::seconds(i64::try_from(count.min(86_400)).unwrap_or(86_400))
 }
 
 #[cfg(test)]
@@ -293,22 +291,15 @@ mod tests {
     }
 
     #[test]
-    fn a_long_gap_is_history_but_for_the_look_back() {
+    fn a_long_gap_is_history_but_for_the_look_back_and_what_is_too_old_is_left() {
         let mut schedule = started();
         let after = minute(30) + TimeDelta::seconds(12);
         assert_eq!(schedule.next(after), span(0, 25, WindowKind::Backfill));
         good(&mut schedule, after);
         assert_eq!(schedule.next(after), span(25, 30, WindowKind::Fresh));
         good(&mut schedule, after);
-        // A gap beyond the history is not read.
         let later = minute(10_000) + TimeDelta::seconds(12);
         assert_eq!(schedule.next(later), span(9_935, 9_995, WindowKind::Backfill));
-    }
-
-    #[test]
-    fn a_restart_goes_on_where_the_last_run_ended() {
-        let mut schedule = Schedule::new(&Settings::default(), HISTORY, Some(minute(-3)));
-        assert_eq!(schedule.next(at(10)), span(-3, 0, WindowKind::Fresh));
     }
 
     #[test]
@@ -343,11 +334,9 @@ mod tests {
         assert_eq!(schedule.lag(), TimeDelta::seconds(90));
         assert_eq!(schedule.next(at(100)), span(-1, 1, WindowKind::Correction));
         good(&mut schedule, at(100));
-        // The bucket that closes at 120 s is read at 120 + 90.
         assert_eq!(schedule.next(at(209)), span(-1, 1, WindowKind::Correction));
         good(&mut schedule, at(209));
         assert_eq!(schedule.next(at(210)), span(1, 2, WindowKind::Fresh));
-        // Hours late: fresh reads wait two minutes, corrections stay within the look-back.
         let newest = read(&mut schedule, at(210));
         schedule.done(newest, &Completeness::Complete, Some(Duration::from_hours(5)), at(210));
         assert_eq!(schedule.delay(), TimeDelta::seconds(120));
@@ -355,10 +344,11 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_corrected_where_nothing_can_be_late() {
+    fn a_restart_goes_on_where_it_ended_and_corrects_nothing_where_nothing_can_be_late() {
         let settings = Settings { lag_seconds: 0, ..Settings::default() };
-        let mut schedule = Schedule::new(&settings, HISTORY, Some(minute(0)));
-        good(&mut schedule, minute(1));
+        let mut schedule = Schedule::new(&settings, HISTORY, Some(minute(-2)));
+        let missed = good(&mut schedule, minute(1));
+        assert_eq!(Step::Read(missed), span(-2, 1, WindowKind::Fresh));
         assert_eq!(schedule.next(at(90)), Step::Wait(minute(2)));
     }
 

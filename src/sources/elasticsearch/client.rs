@@ -6,26 +6,22 @@
 //! rest.
 
 use std::error::Error as _;
-use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use elasticsearch::auth::Credentials;
-use elasticsearch::cert::{Certificate, CertificateValidation};
-use elasticsearch::http::headers::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use elasticsearch::http::headers::{HeaderMap, RETRY_AFTER};
 use elasticsearch::http::request::JsonBody;
 use elasticsearch::http::response::Response;
-use elasticsearch::http::transport::{MultiNodeConnectionPool, Transport, TransportBuilder};
+use elasticsearch::http::transport::Transport;
 use elasticsearch::http::{Method, StatusCode};
 use elasticsearch::params::ExpandWildcards;
 use elasticsearch::{FieldCapsParts, SearchParts};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use url::Url;
 
+use super::connect::{self, Error};
+use super::fields::FieldCaps;
 use super::reply::{ErrorBody, shorten};
-use super::schema::FieldCaps;
 use super::settings::Settings;
 use crate::clock::Clock;
 use crate::model::{Completeness, FailureKind, UtcTime};
@@ -37,41 +33,6 @@ const OLDEST: (u64, u64) = (8, 11);
 const LONGEST: u64 = 256 * 1024 * 1024;
 /// The longest error text that is read.
 const LONGEST_ERROR: u64 = 1024 * 1024;
-
-/// Why a client could not be made.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// A URL could not be read.
-    #[error("elasticsearch.url `{url}` is no URL")]
-    Url {
-        /// What was given.
-        url: String,
-        /// Why not.
-        #[source]
-        source: url::ParseError,
-    },
-    /// No URL was given.
-    #[error("elasticsearch.url is empty")]
-    NoUrl,
-    /// The CA file could not be read.
-    #[error("elasticsearch.ca_file {} cannot be read", path.display())]
-    CaFile {
-        /// Which file.
-        path: PathBuf,
-        /// Why not.
-        #[source]
-        source: io::Error,
-    },
-    /// The CA file holds no certificate.
-    #[error("elasticsearch.ca_file {} holds no PEM certificate", path.display())]
-    NoCertificate {
-        /// Which file.
-        path: PathBuf,
-    },
-    /// The official client refused its settings.
-    #[error("Elasticsearch's client cannot be set up")]
-    Setup(#[source] elasticsearch::http::transport::BuildError),
-}
 
 /// A call that failed.
 #[derive(Debug, Clone, PartialEq)]
@@ -168,40 +129,9 @@ impl IndexOptions<'_> {
 
 impl Client {
     pub(super) fn new(settings: &Settings, clock: Arc<dyn Clock>) -> Result<Self, Error> {
-        let mut urls = Vec::new();
-        for url in settings.urls() {
-            let mut parsed =
-                Url::parse(url).map_err(|source| Error::Url { url: url.to_owned(), source })?;
-            // A path without a final slash would lose its last segment when joined.
-            if !parsed.path().ends_with('/') {
-                parsed.set_path(&format!("{}/", parsed.path()));
-            }
-            urls.push(parsed);
-        }
-        if urls.is_empty() {
-            return Err(Error::NoUrl);
-        }
-        let nodes = urls.len();
-        let mut builder = TransportBuilder::new(MultiNodeConnectionPool::round_robin(urls, None))
-            .header(
-                HeaderName::from_static("x-opaque-id"),
-                HeaderValue::from_static("sentinelops"),
-            );
-        if let Some(credentials) = credentials(settings) {
-            builder = builder.auth(credentials);
-        }
-        if !settings.tls_verify {
-            builder = builder.cert_validation(CertificateValidation::None);
-        } else if let Some(path) = &settings.ca_file {
-            let pem = std::fs::read(path)
-                .map_err(|source| Error::CaFile { path: path.clone(), source })?;
-            let certificate = Certificate::from_pem(&pem)
-                .map_err(|_| Error::NoCertificate { path: path.clone() })?;
-            builder = builder.cert_validation(CertificateValidation::Full(certificate));
-        }
-        let transport = builder.build().map_err(Error::Setup)?;
-        let address = settings.urls().collect::<Vec<_>>().join(", ");
-        Ok(Self { transport, nodes, address, clock })
+        let transport = connect::transport(settings)?;
+        let urls: Vec<&str> = settings.urls().collect();
+        Ok(Self { transport, nodes: urls.len(), address: urls.join(", "), clock })
     }
 
     /// Who answers, and whether it is an Elasticsearch that is new enough.
@@ -400,18 +330,6 @@ impl Client {
         let reason = format!("{} cannot be reached: {}", self.address, shorten(&words));
         Failure::new(FailureKind::Unreachable, reason)
     }
-}
-
-fn credentials(settings: &Settings) -> Option<Credentials> {
-    let key = settings.api_key.expose();
-    if let Some((id, secret)) = key.split_once(':') {
-        return Some(Credentials::ApiKey(id.to_owned(), secret.to_owned()));
-    }
-    if !key.is_empty() {
-        return Some(Credentials::EncodedApiKey(key.to_owned()));
-    }
-    let user = settings.username.clone();
-    (!user.is_empty()).then(|| Credentials::Basic(user, settings.password.expose().to_owned()))
 }
 
 fn is_product(response: &Response) -> bool {

@@ -5,11 +5,15 @@
 //! documents had come in, counted from the bucket's close. Fresh reads come too early to see what is later; the
 //! corrections that follow see it.
 
+mod buckets;
 mod check;
 mod client;
+mod connect;
+mod fields;
 mod query;
 mod read;
 mod reply;
+mod rows;
 mod schema;
 mod settings;
 
@@ -19,12 +23,12 @@ use tokio::time::Instant;
 
 use self::client::Client;
 use self::read::{Reader, Reading, What};
-use self::reply::LogSignals;
+use self::rows::LogSignals;
 use super::{BoxFuture, Checked, Source, Span, deadline};
 use crate::clock::Clock;
 use crate::model::{Completeness, Signal, SignalName, SourceName, Windows};
 
-pub use client::Error;
+pub use connect::Error;
 pub use settings::{Aggregation, DurationUnit, Fields, Metric, Schema, Settings};
 
 const SERVICE_FIELD: &str = "service.name";

@@ -8,9 +8,12 @@ use serde::Deserialize;
 use serde_json::Value;
 use tokio::time::Instant;
 
+use super::buckets::{LogBucket, MetricBucket};
 use super::client::{Client, Failure, Server, parse};
+use super::fields::{self as index_fields, TIMESTAMP, Unusable};
 use super::query::{Plan, Range};
-use super::reply::{LogBucket, LogReading, LogSignals, MetricBucket, Names, Page, Rows};
+use super::reply::Page;
+use super::rows::{LogReading, LogSignals, Names, Rows};
 use super::schema::{self, Layout};
 use super::settings::{Fields, Metric, Schema};
 use crate::model::{Completeness, FailureKind, ServiceName, SignalName, WindowKind};
@@ -154,7 +157,7 @@ impl Reader {
             What::Metrics { service_field, metrics, .. } => {
                 let own = [service_field.clone(), format!("{service_field}.keyword")];
                 let fields = metrics.iter().map(|metric| metric.field.clone());
-                own.into_iter().chain(fields).chain(["@timestamp".to_owned()]).collect()
+                own.into_iter().chain(fields).chain([TIMESTAMP.to_owned()]).collect()
             }
         };
         let caps = self.client.field_caps(&self.index, &asked, left(deadline)).await?;
@@ -173,7 +176,7 @@ impl Reader {
             }
             What::Metrics { service_field, metrics, .. } => {
                 let (service, problems) =
-                    schema::metric_fields(&self.index, &caps, service_field, metrics)
+                    index_fields::metric_fields(&self.index, &caps, service_field, metrics)
                         .map_err(|why| Failure::new(FailureKind::Refused, why.to_string()))?;
                 // A field that is no number would fail whole shards, and with them every other signal.
                 let usable: Vec<_> = metrics
@@ -186,7 +189,7 @@ impl Reader {
                     return Err(Failure::new(FailureKind::Refused, missing.join("; ")).into());
                 }
                 Ok(Prepared {
-                    plan: Plan::metrics("@timestamp", &service, &usable),
+                    plan: Plan::metrics(TIMESTAMP, &service, &usable),
                     factor: 1.0,
                     at,
                     found: format!("service {service}"),
@@ -293,7 +296,7 @@ fn open<'a, B: Deserialize<'a>>(
 ) -> Result<(Option<Value>, Vec<B>), Completeness> {
     let page: Page<B> = parse(answer)?;
     if page.asked_nothing() {
-        let why = schema::Unusable::Index(reader.index.clone());
+        let why = Unusable::Index(reader.index.clone());
         return Err(Failure::new(FailureKind::Refused, why.to_string()).into());
     }
     if let Some(reason) = page.partial() {

@@ -20,8 +20,10 @@ COPY --from=build /out /
 COPY config.yaml LICENSE /etc/sentinelops/
 WORKDIR /var/lib/sentinelops
 VOLUME /var/lib/sentinelops
-EXPOSE 8080 9200
+EXPOSE 8080 9201
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=30s --timeout=5s --start-period=10s CMD ["/usr/local/bin/sentinelops", "health"]
+# There is no curl here: the command asks the daemon's API, with the token of the environment.
+HEALTHCHECK --interval=30s --timeout=5s --start-period=10s CMD \
+    ["/usr/local/bin/sentinelops", "incidents", "list", "--json", "--url", "http://127.0.0.1:8080"]
 ENTRYPOINT ["/usr/local/bin/sentinelops"]
 CMD ["run", "--config", "/etc/sentinelops/config.yaml"]

@@ -35,3 +35,5 @@ pub mod http;
 pub mod simulate;
 
 pub mod config;
+
+pub mod cli;

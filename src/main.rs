@@ -1,3 +1,7 @@
 //! The doorbell: parses arguments, calls `cli`, returns an exit code.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    sentinelops::cli::main(std::env::args_os())
+}

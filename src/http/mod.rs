@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::secret::Secret;
 
-pub use api::types;
+pub use api::{local, types};
 pub use router::router;
 pub use state::{BoxFuture, Explain, Freshness, NotNow, Question, SourceFreshness, State};
 

@@ -17,7 +17,7 @@ use crate::model::{
     IncidentState, Member, MemberState, Outcome, RelatedEvent, RunbookMatch, Severity, Suspect,
     TimelineEntry, TimelineKind, Unit, UtcTime,
 };
-use crate::store::IncidentFilter;
+use crate::store::{self, IncidentFilter, Store};
 
 /// Related events that are shown, at most.
 const EVENTS: usize = 30;
@@ -293,8 +293,20 @@ pub(in crate::http) async fn list(
         at_least: params.value("severity")?,
     };
     params.end(&["limit", "offset", "state", "service", "severity"])?;
-    let (total, incidents) = state.store.incidents(&filter).await?;
-    Ok(Json(IncidentList { total, incidents: incidents.iter().map(summary).collect() }))
+    Ok(Json(read_list(&state.store, &filter).await?))
+}
+
+/// A page of incidents.
+pub async fn read_list(store: &Store, filter: &IncidentFilter) -> store::Result<IncidentList> {
+    let (total, incidents) = store.incidents(filter).await?;
+    Ok(IncidentList { total, incidents: incidents.iter().map(summary).collect() })
+}
+
+/// One incident with its deliveries.
+pub async fn read_detail(store: &Store, id: &IncidentId) -> store::Result<Option<IncidentDetail>> {
+    let Some(incident) = store.incident(id).await? else { return Ok(None) };
+    let deliveries = store.deliveries(id).await?;
+    Ok(Some(detail(&incident, &deliveries)))
 }
 
 /// `open,acknowledged`, one, or none for all.
@@ -314,9 +326,7 @@ pub(in crate::http) async fn show(
     Path(id): Path<String>,
 ) -> Result<Json<IncidentDetail>, ApiError> {
     let id = incident_id(&id)?;
-    let incident = state.store.incident(&id).await?.ok_or(UNKNOWN)?;
-    let deliveries = state.store.deliveries(&id).await?;
-    Ok(Json(detail(&incident, &deliveries)))
+    Ok(Json(read_detail(&state.store, &id).await?.ok_or(UNKNOWN)?))
 }
 
 pub(in crate::http) async fn acknowledge(

@@ -22,3 +22,9 @@ pub mod types {
     pub use super::silences::{NewSilence, SilenceList, SilenceStatus, SilenceView};
     pub use super::why::{VerdictView, Why};
 }
+
+/// The answers of reading routes straight from a store, for when no daemon runs.
+pub mod local {
+    pub use super::incidents::{read_detail as incident, read_list as incidents};
+    pub use super::silences::read_list as silences;
+}

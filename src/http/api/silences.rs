@@ -16,6 +16,7 @@ use crate::http::error::ApiError;
 use crate::http::state::State;
 use crate::incidents::{Command, Reply};
 use crate::model::{Recurrence, Severity, Silence, SilenceId, UtcTime, micros};
+use crate::store::{self, Store};
 
 /// Nobody remembers why after that long.
 const LONGEST_DAYS: i64 = 366;
@@ -95,11 +96,15 @@ pub(in crate::http) async fn list(
     params: Params,
 ) -> Result<Json<SilenceList>, ApiError> {
     params.end(&[])?;
-    let now = state.clock.now();
+    Ok(Json(read_list(&state.store, state.clock.now()).await?))
+}
+
+/// All silences.
+pub async fn read_list(store: &Store, now: UtcTime) -> store::Result<SilenceList> {
     let mut silences: Vec<_> =
-        state.store.silences().await?.iter().map(|silence| view(silence, now)).collect();
+        store.silences().await?.iter().map(|silence| view(silence, now)).collect();
     silences.sort_by(|a, b| (a.status, a.starts_at, &a.id).cmp(&(b.status, b.starts_at, &b.id)));
-    Ok(Json(SilenceList { silences }))
+    Ok(SilenceList { silences })
 }
 
 pub(in crate::http) async fn add(

@@ -13,7 +13,9 @@ use super::{Remote, print, render, show};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Origins};
 use crate::http::types::Ready;
-use crate::model::{Change, Incident, IncidentId, IncidentKind, IncidentState, Severity, UtcTime};
+use crate::model::{
+    Bookkeeping, Change, Incident, IncidentId, IncidentKind, IncidentState, Severity, UtcTime,
+};
 use crate::notify::dispatcher::Receiver;
 use crate::notify::{self, Outgoing};
 use crate::sources::embedded::Embedded;
@@ -104,12 +106,7 @@ async fn store(config: &Config, daemon: bool, checks: &mut Vec<Checked>) {
     }
 }
 
-async fn sources(
-    config: &Config,
-    daemon: bool,
-    clock: &Arc<dyn Clock>,
-    checks: &mut Vec<Checked>,
-) {
+async fn sources(config: &Config, daemon: bool, clock: &Arc<dyn Clock>, checks: &mut Vec<Checked>) {
     if !config.elasticsearch.url.is_empty() {
         match elasticsearch::sources(&config.elasticsearch, &config.polling, clock) {
             Ok(all) => {
@@ -159,11 +156,7 @@ async fn receivers(
 }
 
 /// Opens a test incident at the receiver, and ends it.
-async fn test(
-    receiver: &Receiver,
-    config: &Config,
-    now: UtcTime,
-) -> Result<(), notify::Failure> {
+async fn test(receiver: &Receiver, config: &Config, now: UtcTime) -> Result<(), notify::Failure> {
     let opened = test_incident(now);
     let mut message = Outgoing {
         key: Outgoing::key(&opened.id, Change::Opened, 1),
@@ -207,6 +200,7 @@ fn test_incident(now: UtcTime) -> Incident {
         flapping: false,
         members: Vec::new(),
         timeline: Vec::new(),
+        notes: Bookkeeping::default(),
         missing: Vec::new(),
         correlation: None,
         runbooks: Vec::new(),

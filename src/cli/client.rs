@@ -46,7 +46,8 @@ impl Client {
     /// Finds the daemon: `--url`, `SENTINELOPS_URL`, or the listener of the settings.
     pub(super) fn new(remote: &Remote, origins: &Origins) -> anyhow::Result<Self> {
         let environment = Environment::read(&origins.directory)?;
-        let named = remote.url.clone().or_else(|| environment.get("SENTINELOPS_URL").map(str::to_owned));
+        let named =
+            remote.url.clone().or_else(|| environment.get("SENTINELOPS_URL").map(str::to_owned));
         let config = match origins.load_with(&environment) {
             Ok(config) => Some(config),
             // Whoever names the daemon may not be allowed to read its settings.
@@ -55,7 +56,8 @@ impl Client {
         };
         let base = match (&named, &config) {
             (Some(url), _) => {
-                net::check_url(url).map_err(|problem| BadArgument(format!("--url `{url}` {problem}")))?;
+                net::check_url(url)
+                    .map_err(|problem| BadArgument(format!("--url `{url}` {problem}")))?;
                 Url::parse(url).with_context(|| format!("read the URL {url}"))?
             }
             (None, Some(config)) => listener(config)?,
@@ -134,7 +136,8 @@ impl Client {
     /// The store of the settings, where no daemon could be reached and reading it says the same. Answers the
     /// error otherwise.
     pub(super) async fn store_instead(&self, error: anyhow::Error) -> anyhow::Result<Store> {
-        let (Some(config), false, true) = (&self.config, self.named, error.is::<Unreachable>()) else {
+        let (Some(config), false, true) = (&self.config, self.named, error.is::<Unreachable>())
+        else {
             return Err(error);
         };
         if let Some(path) = config.store.url.strip_prefix("sqlite:") {
@@ -167,7 +170,11 @@ fn refusal(status: StatusCode, text: &[u8]) -> anyhow::Error {
 fn listener(config: &Config) -> anyhow::Result<Url> {
     let mut address = config.http.listen;
     if address.ip().is_unspecified() {
-        let loopback = if address.is_ipv4() { [127, 0, 0, 1].into() } else { std::net::Ipv6Addr::LOCALHOST.into() };
+        let loopback = if address.is_ipv4() {
+            [127, 0, 0, 1].into()
+        } else {
+            std::net::Ipv6Addr::LOCALHOST.into()
+        };
         address.set_ip(loopback);
     }
     Url::parse(&format!("http://{address}/")).with_context(|| format!("read the address {address}"))

@@ -4,12 +4,13 @@
 //! Exit codes: 0 done; 1 it did not work, or `check` found something wrong; 2 the arguments or the settings
 //! cannot be used.
 
+#![expect(clippy::print_stdout, reason = "results of commands go to standard output")]
+
 mod check;
 mod client;
 mod completions;
 mod incidents;
 mod render;
-mod run;
 mod silence;
 mod simulate;
 mod why;
@@ -48,8 +49,6 @@ pub struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Runs the daemon
-    Run,
     /// Checks the settings and every remote system
     Check(check::Options),
     /// Lists incidents, shows one, acknowledges, resolves
@@ -69,8 +68,11 @@ enum Command {
 /// How a command speaks to the daemon.
 #[derive(Debug, Clone, Args)]
 struct Remote {
-    /// Where the daemon's API is; SENTINELOPS_URL, or the listener of the settings
-    #[arg(long, value_name = "URL")]
+    #[arg(
+        long,
+        value_name = "URL",
+        help = "Where the daemon's API is; SENTINELOPS_URL, or the listener of the settings"
+    )]
     url: Option<String>,
     /// Prints one JSON object
     #[arg(long)]
@@ -80,8 +82,11 @@ struct Remote {
 /// Who acts.
 #[derive(Debug, Clone, Args)]
 struct Acting {
-    /// Who acts, for the timeline; SENTINELOPS_ACTOR, or USER@HOST
-    #[arg(long, value_name = "NAME")]
+    #[arg(
+        long,
+        value_name = "NAME",
+        help = "Who acts, for the timeline; SENTINELOPS_ACTOR, or USER@HOST"
+    )]
     actor: Option<String>,
 }
 
@@ -116,7 +121,6 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 async fn dispatch(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let origins = Origins::new(arguments.config);
     match arguments.command {
-        Command::Run => run::run(origins).await,
         Command::Check(options) => check::run(&options, &origins).await,
         Command::Incidents(command) => incidents::run(command, &origins).await,
         Command::Silence(command) => silence::run(command, &origins).await,
@@ -129,9 +133,9 @@ async fn dispatch(arguments: Arguments) -> anyhow::Result<ExitCode> {
 /// Prints an error with its causes, and answers its exit code.
 fn failed(error: &anyhow::Error) -> ExitCode {
     say(&format!("error: {error:#}\n"));
-    let unusable = error.chain().any(|cause| {
-        cause.is::<crate::config::Error>() || cause.is::<client::BadArgument>()
-    });
+    let unusable = error
+        .chain()
+        .any(|cause| cause.is::<crate::config::Error>() || cause.is::<client::BadArgument>());
     if unusable { UNUSABLE.into() } else { FAILED.into() }
 }
 
@@ -152,7 +156,11 @@ fn print(text: &str) -> anyhow::Result<()> {
 }
 
 /// Prints an answer as JSON or in words.
-fn show<T: Serialize>(json: bool, answer: &T, words: impl FnOnce(&T) -> String) -> anyhow::Result<()> {
+fn show<T: Serialize>(
+    json: bool,
+    answer: &T,
+    words: impl FnOnce(&T) -> String,
+) -> anyhow::Result<()> {
     if json {
         let mut text = serde_json::to_string_pretty(answer).context("write JSON")?;
         text.push('\n');

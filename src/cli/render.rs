@@ -21,7 +21,8 @@ pub fn incidents(list: &IncidentList, now: UtcTime) -> String {
     if list.incidents.is_empty() {
         return "no incidents\n".to_owned();
     }
-    let mut rows = vec![["ID", "SEV", "STATE", "OPENED (UTC)", "LASTED", "TITLE"].map(str::to_owned)];
+    let mut rows =
+        vec![["ID", "SEV", "STATE", "OPENED (UTC)", "LASTED", "TITLE"].map(str::to_owned)];
     rows.extend(list.incidents.iter().map(|incident| {
         [
             clean(&incident.id),
@@ -76,7 +77,8 @@ pub fn incident(detail: &IncidentDetail, now: UtcTime) -> String {
     }
     put!(out, "\ntimeline:");
     for entry in &detail.timeline {
-        let actor = entry.actor.as_ref().map_or_else(String::new, |name| format!(" ({})", clean(name)));
+        let actor =
+            entry.actor.as_ref().map_or_else(String::new, |name| format!(" ({})", clean(name)));
         put!(out, "  {}  {}{actor}", second(entry.at), clean(&entry.text));
     }
     if !detail.deliveries.is_empty() {
@@ -155,8 +157,11 @@ fn verdict(verdict: &VerdictView) -> String {
         minute(verdict.from),
         verdict.to.format("%H:%M")
     );
-    let words = |value: Option<f64>| value.map_or_else(|| "nothing".to_owned(), |v| clean(&verdict.unit.show(v)));
-    let mut line = format!("  now {}, expected {}", words(verdict.current), words(verdict.expected));
+    let words = |value: Option<f64>| {
+        value.map_or_else(|| "nothing".to_owned(), |v| clean(&verdict.unit.show(v)))
+    };
+    let mut line =
+        format!("  now {}, expected {}", words(verdict.current), words(verdict.expected));
     if let Some(spread) = verdict.spread.filter(|spread| *spread > 0.0) {
         write!(line, " give or take {}", words(Some(spread))).unwrap_or_default();
     }
@@ -171,7 +176,8 @@ fn verdict(verdict: &VerdictView) -> String {
         put!(out, "  {}", clean(&verdict.summary));
     }
     if !verdict.recent.is_empty() {
-        let since = verdict.recent_from.map_or_else(String::new, |at| format!("  since {}", minute(at)));
+        let since =
+            verdict.recent_from.map_or_else(String::new, |at| format!("  since {}", minute(at)));
         put!(out, "  {}{since}", sparkline(&verdict.recent));
     }
     if !verdict.baseline.is_empty() {
@@ -189,8 +195,11 @@ fn verdict(verdict: &VerdictView) -> String {
         );
     }
     if !verdict.numbers.is_empty() {
-        let numbers: Vec<_> =
-            verdict.numbers.iter().map(|(name, value)| format!("{} {value}", clean(name))).collect();
+        let numbers: Vec<_> = verdict
+            .numbers
+            .iter()
+            .map(|(name, value)| format!("{} {value}", clean(name)))
+            .collect();
         put!(out, "  numbers: {}", numbers.join(", "));
     }
     for gate in &verdict.gates {
@@ -243,17 +252,16 @@ pub(super) fn silence(silence: &SilenceView) -> String {
 
 /// What `check` looked at.
 pub fn checked(lines: &[Checked]) -> String {
-    lines
-        .iter()
-        .map(|line| {
-            let mark = match line.ok {
-                Some(true) => "ok   ",
-                Some(false) => "WRONG",
-                None => "note ",
-            };
-            format!("{mark}  {}: {}\n", clean(&line.what), clean(&line.detail))
-        })
-        .collect()
+    let mut out = String::new();
+    for line in lines {
+        let mark = match line.ok {
+            Some(true) => "ok   ",
+            Some(false) => "WRONG",
+            None => "note ",
+        };
+        put!(out, "{mark}  {}: {}", clean(&line.what), clean(&line.detail));
+    }
+    out
 }
 
 fn state(incident: &IncidentSummary) -> String {
@@ -285,7 +293,11 @@ fn second(at: UtcTime) -> String {
 /// Columns as wide as their longest cell, the last one as it is.
 fn table<const N: usize>(rows: &[[String; N]]) -> String {
     let width = |column: usize| {
-        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+        rows.iter()
+            .filter_map(|row| row.get(column))
+            .map(|cell| cell.chars().count())
+            .max()
+            .unwrap_or(0)
     };
     let widths: Vec<_> = (0..N).map(width).collect();
     let mut out = String::new();

@@ -30,7 +30,7 @@ const STRETCH: chrono::Duration = chrono::Duration::minutes(5);
 
 /// Injects normal traffic and outages into Elasticsearch or the embedded intake
 #[derive(Debug, Args)]
-pub struct Options {
+pub(super) struct Options {
     /// What goes wrong
     #[arg(value_enum, default_value = "normal")]
     scenario: Scenario,
@@ -108,7 +108,7 @@ struct Report {
 }
 
 /// Runs the command; fails with 1 if any document was refused.
-pub async fn run(options: &Options) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let clock = SystemClock;
     let target = target(options)?;
     target.prepare(&clock).await.with_context(|| format!("cannot prepare {}", options.index))?;

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 
 mod config;
+mod delivery;
 mod elasticsearch;
 mod elasticsearch_replies;
 mod embedded;
@@ -17,4 +18,5 @@ mod source_suite;
 mod store;
 mod support;
 mod tidy;
+mod tls;
 mod webhook;

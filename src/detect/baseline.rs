@@ -2,6 +2,7 @@
 //! While an episode is open its baseline is frozen: a copy of this, kept with the episode.
 
 use super::Sample;
+use super::absence::STEADY;
 
 /// What a series' history expects.
 #[derive(Debug, Clone, Default)]
@@ -16,7 +17,19 @@ pub struct Baseline {
     pub presence: f64,
     /// Lifts the slow limit above the usual 95th percentile.
     pub(super) slow_factor: f64,
+    /// Silence of this series is normal.
+    pub(super) may_stop: bool,
     pub(super) scratch: Vec<f64>,
+}
+
+/// What a window's numbers depend on beside its buckets.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Lens {
+    /// Samples of a distribution beyond this are slow.
+    pub(super) slow_limit: f64,
+    /// Whether a bucket in which only this series was absent counted nothing, or is unknown: only who is
+    /// steadily there, and may not stop, counted nothing.
+    pub(super) absent_is_zero: bool,
 }
 
 impl PartialEq for Baseline {
@@ -43,6 +56,14 @@ impl Baseline {
         self.presence = 0.0;
     }
 
+    /// How windows that are compared with it are to be read.
+    pub(super) fn lens(&self) -> Lens {
+        Lens {
+            slow_limit: self.slow_limit,
+            absent_is_zero: self.presence >= STEADY && !self.may_stop,
+        }
+    }
+
     /// A copy to keep, without the scratch.
     pub(super) fn frozen(&self) -> Self {
         Self {
@@ -51,6 +72,7 @@ impl Baseline {
             slow_limit: self.slow_limit,
             presence: self.presence,
             slow_factor: self.slow_factor,
+            may_stop: self.may_stop,
             scratch: Vec::new(),
         }
     }

@@ -433,7 +433,7 @@ impl Engine {
         let key = SeriesKey::new(service.clone(), found.name.clone());
         let index = known.series.len();
         let mut series = Series::new(key, number, tuning, shape, found.measure);
-        series.added = known.head.unwrap_or(i64::MIN);
+        series.added = known.head.unwrap_or(i64::MAX);
         known.series.push(series);
         let width = known.signals.len();
         let slots = known.services.entry(service.clone()).or_insert_with(|| vec![None; width]);
@@ -533,7 +533,13 @@ impl Engine {
         let span = (hours * 3_600 / self.interval_seconds).max(self.shape.capacity);
         let Some(known) = self.sources.get_mut(source) else { return };
         let Some(head) = known.head else { return };
-        let gone = |series: &Series| series.seen < head - span && series.added < head - span;
+        for series in &mut known.series {
+            // Known by name only until now, from an open incident.
+            if series.added == i64::MAX {
+                series.added = head;
+            }
+        }
+        let gone = |series: &Series| series.seen.max(series.added) < head - span;
         if !known.series.iter().any(gone) {
             return;
         }

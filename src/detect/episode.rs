@@ -104,7 +104,8 @@ pub(super) struct OpenRecord {
 }
 
 /// A frozen baseline as text: its numbers bit by bit, since a verdict measured against it must come out the
-/// same after a restart. Two counts, then presence, slow limit, slow factor, windows, buckets.
+/// same after a restart. The number of windows, presence,
+/// slow limit and factor, whether it may stop, then windows and buckets.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(super) struct FrozenRecord(String);
@@ -116,6 +117,7 @@ impl From<&Baseline> for FrozenRecord {
             baseline.presence,
             baseline.slow_limit,
             baseline.slow_factor,
+            f64::from(u8::from(baseline.may_stop)),
         ];
         for sample in baseline.windows.iter().chain(&baseline.buckets) {
             numbers.extend([sample.value, sample.part, sample.whole]);
@@ -132,8 +134,8 @@ impl FrozenRecord {
         let (chunks, []) = bytes.as_chunks::<8>() else { return None };
         let mut numbers = chunks.iter().map(|chunk| f64::from_le_bytes(*chunk));
         let windows = numbers.next()?;
-        let (presence, slow_limit, slow_factor) =
-            (numbers.next()?, numbers.next()?, numbers.next()?);
+        let (presence, slow_limit) = (numbers.next()?, numbers.next()?);
+        let (slow_factor, may_stop) = (numbers.next()?, numbers.next()? > 0.0);
         let mut samples = Vec::new();
         while let Some(value) = numbers.next() {
             let (part, whole) = (numbers.next()?, numbers.next()?);
@@ -151,6 +153,7 @@ impl FrozenRecord {
             slow_limit,
             presence,
             slow_factor,
+            may_stop,
             scratch: Vec::new(),
         })
     }

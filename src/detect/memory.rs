@@ -22,6 +22,9 @@ use super::sight::Sight;
 pub(super) const KEPT_TOGETHER: i64 = 60;
 /// Buckets that a row waits after its last one, so that corrections reach it.
 const PATIENCE: i64 = 3;
+/// Rows of buckets written at once, but for a twentieth of all series where that is more: a start with a
+/// backfill makes the first hour of every series due in the same minute.
+const HOURS_AT_ONCE: usize = 64;
 
 /// A row for the store. Rows of one call belong together: one transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,6 +107,8 @@ impl Engine {
             .map(|(kind, key)| Kept { kind: kind.to_owned(), key, at: now, body: None })
             .collect();
         let (interval, capacity) = (self.interval_seconds, self.shape.capacity);
+        let number: usize = self.sources.iter().map(|known| known.series.len()).sum();
+        let mut room = if all { usize::MAX } else { HOURS_AT_ONCE.max(number / 20) };
         for known in &mut self.sources {
             let Some(head) = known.head else { continue };
             for series in &mut known.series {
@@ -114,8 +119,9 @@ impl Engine {
                     rows.push(Kept { kind: "episode".to_owned(), key: key.clone(), at: now, body });
                 }
                 let done = last_boundary(&key, head - PATIENCE);
-                if series.stored < done {
+                if series.stored < done && room > 0 {
                     if series.known_to > done - KEPT_TOGETHER {
+                        room -= 1;
                         let from = done - KEPT_TOGETHER;
                         rows.extend(hour_row(
                             &known.name,
@@ -128,15 +134,18 @@ impl Engine {
                     }
                     series.stored = done;
                 }
-                if all && series.known_to > done {
-                    rows.extend(hour_row(
-                        &known.name,
-                        series,
-                        &key,
-                        done,
-                        (head, capacity),
-                        interval,
-                    ));
+                // Unfinished hours: the one that waits for corrections, and the one that is filling.
+                for from in [done, done + KEPT_TOGETHER] {
+                    if all && series.known_to > from {
+                        rows.extend(hour_row(
+                            &known.name,
+                            series,
+                            &key,
+                            from,
+                            (head, capacity),
+                            interval,
+                        ));
+                    }
                 }
             }
             rows.extend(mark_row(known, head, interval, now));
@@ -208,7 +217,6 @@ impl Engine {
         known.head = Some(mark.head);
         known.judged = mark.judged;
         known.sight = mark.sight;
-        known.sight.resume();
         runs.extend(mark.runs);
     }
 

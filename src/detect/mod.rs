@@ -159,3 +159,6 @@ fn baseline_text(case: &Case<'_>) -> String {
 fn count(number: usize) -> f64 {
     number as f64
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,7 @@
 use crate::model::{Measure, Point, Quantiles, SeriesKey};
 
 use super::Sample;
-use super::baseline::Baseline;
+use super::baseline::{Baseline, Lens};
 use super::episode::{Carried, Episode};
 
 /// What is known of one bucket.
@@ -192,7 +192,7 @@ impl Series {
         length: i64,
         shape: Shape,
         measure: Measure,
-        slow_limit: f64,
+        lens: Lens,
     ) -> Option<Sample> {
         let (mut known, mut present) = (0_i64, 0_i64);
         let (mut part, mut whole, mut most) = (0.0, 0.0, f64::NEG_INFINITY);
@@ -202,6 +202,7 @@ impl Series {
             }
             match self.cell(bucket) {
                 Cell::Unread => continue,
+                Cell::Absent if measure == Measure::Count && !lens.absent_is_zero => continue,
                 Cell::Absent => {}
                 Cell::Present(point) => {
                     present += 1;
@@ -219,8 +220,8 @@ impl Series {
                         Point::Quantiles(found) => {
                             let number = f64::from(found.count);
                             whole += number;
-                            if slow_limit.is_finite() {
-                                part += number * (1.0 - found.cdf(slow_limit));
+                            if lens.slow_limit.is_finite() {
+                                part += number * (1.0 - found.cdf(lens.slow_limit));
                             }
                         }
                     }
@@ -285,13 +286,13 @@ impl Series {
             }
         }
         into.presence = if known == 0 { 0.0 } else { f64::from(present) / f64::from(known) };
+        let lens = into.lens();
         for window in (0..shape.windows).rev() {
             let window_end = last - window * shape.window;
             if self.any_tainted(window_end - shape.window, window_end) {
                 continue;
             }
-            if let Some(sample) =
-                self.sample(window_end, shape.window, shape, measure, into.slow_limit)
+            if let Some(sample) = self.sample(window_end, shape.window, shape, measure, lens)
                 && sample.value.is_finite()
             {
                 into.windows.push(sample);
@@ -308,9 +309,10 @@ impl Series {
         into: &mut Baseline,
     ) {
         into.buckets.clear();
+        let lens = into.lens();
         let last = end - shape.window;
         for bucket in last - shape.window * shape.windows..last {
-            if let Some(sample) = self.sample(bucket + 1, 1, shape, measure, into.slow_limit)
+            if let Some(sample) = self.sample(bucket + 1, 1, shape, measure, lens)
                 && sample.value.is_finite()
             {
                 into.buckets.push(sample);

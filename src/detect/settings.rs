@@ -49,7 +49,7 @@ impl Default for Settings {
             baseline_window_minutes: 60,
             min_data_points: 10,
             persistence_windows: 3,
-            p2_judgements: 2,
+            p2_judgements: 3,
             recovery_buckets: 3,
             absence_buckets: 2,
             blind_after_minutes: 5,

@@ -16,7 +16,8 @@ pub(super) struct Sight {
     pub(super) since: Option<UtcTime>,
     /// Milliseconds watched since then.
     dark_millis: i64,
-    /// The last look.
+    /// The last look; time while nothing runs is not counted.
+    #[serde(skip)]
     looked: Option<UtcTime>,
     /// Why the last read was not good.
     reason: Option<String>,
@@ -58,11 +59,6 @@ impl Sight {
         self.blind = true;
         let reason = self.reason.clone().unwrap_or_else(|| "no read has finished".to_owned());
         Some((self.since?, reason))
-    }
-
-    /// After a restart: the time of not running is not counted, an announced blindness stays.
-    pub(super) fn resume(&mut self) {
-        self.looked = None;
     }
 }
 

@@ -64,7 +64,7 @@ impl Context<'_> {
         length: i64,
     ) -> Option<Case<'a>> {
         let measure = self.measure();
-        let current = series.sample(end, length, self.shape, measure, baseline.slow_limit)?;
+        let current = series.sample(end, length, self.shape, measure, baseline.lens())?;
         let alone = length == 1 && self.shape.window > 1;
         Some(Case {
             signal: self.signal,
@@ -146,16 +146,15 @@ impl Context<'_> {
         self.shape.window > 1
             && enough
             && series
-                .sample(end, 1, self.shape, self.measure(), baseline.slow_limit)
+                .sample(end, 1, self.shape, self.measure(), baseline.lens())
                 .is_some_and(beyond)
     }
 
     /// The first bucket out of line among those that the verdict rests on.
     fn onset(&self, series: &Series, baseline: &Baseline, end: i64, first: i64) -> i64 {
         let bad = |bucket: &i64| {
-            series
-                .sample(bucket + 1, 1, self.shape, self.measure(), baseline.slow_limit)
-                .is_some_and(|current| {
+            series.sample(bucket + 1, 1, self.shape, self.measure(), baseline.lens()).is_some_and(
+                |current| {
                     let mut case = judge::bare(self.signal, self.tuning, current, 1.0);
                     case.minutes = self.shape.bucket_minutes;
                     case.slow_limit = baseline.slow_limit;
@@ -166,7 +165,8 @@ impl Context<'_> {
                     };
                     case.silence = self.silence(series, baseline, bucket + 1);
                     judge::good_bucket(&case) == Some(false)
-                })
+                },
+            )
         };
         (first..end).find(bad).unwrap_or(first)
     }
@@ -264,6 +264,7 @@ fn open(
 /// What history expects of the window that ends at `end`, into the scratch.
 pub(super) fn expect(series: &Series, context: &Context<'_>, scratch: &mut Baseline, end: i64) {
     scratch.slow_factor = context.tuning.factor_up();
+    scratch.may_stop = context.tuning.may_stop;
     series.expect_into(end, context.shape, context.measure(), scratch);
 }
 
@@ -399,6 +400,10 @@ fn watch_orphan(
     out: &mut Vec<Finding>,
 ) -> bool {
     let Some(quiet) = series.orphan else { return false };
+    // History may be from before the incident.
+    if !context.loud {
+        return false;
+    }
     if baseline.windows.len() < context.tuning.min_data_points {
         return false;
     }

@@ -79,7 +79,7 @@ impl Tuning {
         let base = Self { minimum_change, spread_least, ..base };
         match signal.measure {
             Measure::Ratio => Self {
-                minimum_volume: 10.0,
+                minimum_volume: 5.0,
                 minimum_events: 5.0,
                 minimum_relative_change: 0.5,
                 // More than half of the requests failing is no service's normal.
@@ -91,7 +91,7 @@ impl Tuning {
                 ..base
             },
             Measure::Quantile(_) => Self {
-                minimum_volume: 10.0,
+                minimum_volume: 5.0,
                 minimum_events: 5.0,
                 minimum_relative_change: 0.5,
                 ..base

@@ -24,14 +24,14 @@ impl Quantiles {
     /// Below the first kept quantile the distribution is taken as uniform from zero.
     pub fn cdf(&self, value: f64) -> f64 {
         let (mut low_value, mut low_share) = (0.0_f64, 0.0_f64);
-        for (share, at) in QUANTILES.iter().zip(self.values) {
-            let at = f64::from(at);
+        for (share, at) in QUANTILES.iter().zip(&self.values) {
+            let (share, at) = (*share, f64::from(*at));
             if value < at {
                 let width = at - low_value;
                 let part = if width > 0.0 { ((value - low_value) / width).max(0.0) } else { 0.0 };
                 return low_share + part * (share - low_share);
             }
-            (low_value, low_share) = (at, *share);
+            (low_value, low_share) = (at, share);
         }
         1.0
     }
@@ -59,8 +59,16 @@ impl Quantiles {
             return Some(f64::from(only.values[kept]));
         }
         let mut low = filled().map(|b| f64::from(b.values[0])).fold(high, f64::min).min(0.0);
-        // Forty halvings leave less than 1e-12 of the range.
+        if let Some(kept) = QUANTILES.iter().position(|kept| (kept - q).abs() < 1e-9) {
+            // The mixture's quantile lies between the buckets' own.
+            let own = || filled().map(|b| f64::from(b.values[kept]));
+            (low, high) = (own().fold(high, f64::min), own().fold(low, f64::max));
+        }
+        // Forty halvings leave less than 1e-12 of the range; a millionth of the value is enough.
         for _ in 0..40 {
+            if high - low <= 1e-6 * high.abs() {
+                break;
+            }
             let middle = f64::midpoint(low, high);
             if Self::merged_cdf(buckets, middle) < q {
                 low = middle;

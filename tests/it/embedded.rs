@@ -16,6 +16,7 @@ use sentinelops::sources::embedded::{Embedded, EmbeddedSource, Settings};
 use sentinelops::sources::{Source, Span};
 use sentinelops::telemetry::Metrics;
 use serde_json::{Value, json};
+use sqlx::ConnectOptions;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinHandle;
@@ -451,6 +452,39 @@ async fn what_is_old_is_dropped_and_what_is_open_is_locked() {
     assert_eq!(windows.rows.len(), 1);
     let refused = store.bulk(&create(request("pay", "2026-11-15T00:00:00Z", "info", 1.0))).await;
     assert_eq!(refused["errors"], true);
+    store.stop().await;
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_written_is_told_to_senders_and_readers() {
+    let folder = TempDir::new().unwrap();
+    let mut store = Store::start(&folder).await;
+    let (from, to) = ("2026-11-21T10:00:00Z", "2026-11-21T10:01:00Z");
+    let document = create(request("pay", "2026-11-21T10:00:10Z", "info", 1.0));
+    store.bulk(&document).await;
+    assert_eq!(store.read(from, to).await.rows.len(), 1);
+    // Somebody else writes to the file for longer than the store waits.
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(folder.path().join("logs.db"));
+    let mut other = options.connect().await.unwrap();
+    sqlx::raw_sql("begin immediate").execute(&mut other).await.unwrap();
+    let refused = store.post("/_bulk", &[NDJSON], ndjson(&document)).await;
+    assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(refused.headers()["retry-after"], "1");
+    let windows = store.read(from, to).await;
+    let reason = windows.completeness.reason().unwrap();
+    assert!(reason.starts_with("the log store cannot be written since"), "{reason}");
+    assert!(windows.rows.is_empty());
+    let health = store.call(Method::GET, "/_cluster/health", &[], "").await;
+    assert_eq!(health.json::<Value>().await.unwrap()["status"], "red");
+    // Afterwards it goes on, and what was refused has left no trace.
+    sqlx::raw_sql("rollback").execute(&mut other).await.unwrap();
+    store.bulk(&document).await;
+    let windows = store.read(from, to).await;
+    let reason = windows.completeness.reason().unwrap();
+    assert!(reason.contains("shippers have until"), "{reason}");
+    let span = Span { from: at(from), to: at(to), kind: WindowKind::Backfill };
+    let windows = store.source.read(span).await;
+    assert_eq!(shown(&windows), ["10:00 pay: error_rate 0/2, throughput 2, latency_p99 2 of 1..1"]);
     store.stop().await;
 }
 

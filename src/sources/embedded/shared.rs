@@ -44,6 +44,8 @@ struct Progress {
     changed: BTreeSet<i64>,
     /// Since when writing fails, and why.
     broken: Option<(UtcTime, String)>,
+    /// The last time when shippers had nowhere to write to: from, to.
+    away: Option<(UtcTime, UtcTime)>,
     last_write: Option<UtcTime>,
 }
 
@@ -95,9 +97,6 @@ impl Shared {
         let arrival = super::buckets::minute_of(now);
         let mut progress = self.progress();
         progress.last_write = Some(now);
-        if let Some((since, _)) = progress.broken.take() {
-            tracing::info!(%since, "log store can be written again");
-        }
         if let Some((minute, newest)) = progress.lags.back_mut()
             && *minute == arrival
         {
@@ -125,6 +124,25 @@ impl Shared {
             tracing::error!(error = %reason, "log store cannot be written");
         }
         progress.broken.get_or_insert((now, reason));
+    }
+
+    /// Takes note that the file could be written.
+    pub(super) fn writable(&self, now: UtcTime) {
+        let mut progress = self.progress();
+        if let Some((since, _)) = progress.broken.take() {
+            tracing::info!(%since, "log store can be written again");
+            progress.away = Some((since, now));
+        }
+    }
+
+    /// Takes note that shippers had nowhere to write to.
+    pub(super) fn was_away(&self, from: UtcTime, to: UtcTime) {
+        self.progress().away = Some((from, to));
+    }
+
+    /// The last time when shippers had nowhere to write to: from, to.
+    pub(super) fn away(&self) -> Option<(UtcTime, UtcTime)> {
+        self.progress().away
     }
 
     /// Since when the store cannot be written, and why.

@@ -33,9 +33,6 @@ pub struct EmbeddedSource {
     signals: [SignalName; 3],
     shared: Arc<Shared>,
     readers: SqlitePool,
-    /// When this run began, and how long the store had been away before.
-    began: UtcTime,
-    away_since: Option<UtcTime>,
     /// The file is ours while this lives.
     _lock: Arc<File>,
 }
@@ -48,13 +45,14 @@ impl EmbeddedSource {
         lock: File,
     ) -> Self {
         let began = shared.clock.now();
+        if let Some(alive) = alive.filter(|alive| began - *alive > PAUSE) {
+            shared.was_away(alive, began);
+        }
         Self {
             name: "logs".into(),
             signals: ["error_rate".into(), "latency_p99".into(), "throughput".into()],
             shared,
             readers,
-            began,
-            away_since: alive.filter(|alive| began - *alive > PAUSE),
             _lock: Arc::new(lock),
         }
     }
@@ -153,18 +151,18 @@ impl EmbeddedSource {
                 reason: format!("the log store cannot be written since {since}: {reason}"),
             };
         }
-        if let Some(away) = self.away_since
+        if let Some((away, back)) = self.shared.away()
             && span.kind != WindowKind::Backfill
             && span.to > away
-            && span.from < self.began
-            && now < self.began + CATCH_UP
+            && span.from < back
+            && now < back + CATCH_UP
         {
             return Completeness::Partial {
                 reason: format!(
                     "the log store was away from {} to {}; shippers have until {} to catch up",
                     away.format("%FT%TZ"),
-                    self.began.format("%FT%TZ"),
-                    (self.began + CATCH_UP).format("%FT%TZ"),
+                    back.format("%FT%TZ"),
+                    (back + CATCH_UP).format("%FT%TZ"),
                 ),
             };
         }

@@ -110,6 +110,7 @@ impl Writer {
         let lag = std::mem::take(&mut all.lag);
         let outcome = match self.commit(all, now).await {
             Ok(()) => {
+                self.shared.writable(now);
                 self.shared.written(&minutes, &lag, now);
                 Ok(())
             }
@@ -182,8 +183,9 @@ impl Writer {
 
     async fn upkeep(&mut self) {
         let now = self.shared.clock.now();
-        if let Err(error) = self.keep_bounds(now).await {
-            self.shared.failed(&error, now);
+        match self.keep_bounds(now).await {
+            Ok(()) => self.shared.writable(now),
+            Err(error) => self.shared.failed(&error, now),
         }
     }
 

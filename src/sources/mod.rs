@@ -45,6 +45,12 @@ pub trait Source: Send + std::fmt::Debug {
     /// deadline.
     fn read(&mut self, span: Span) -> BoxFuture<'_, Windows>;
 
+    /// From the first to the end of the last bucket that was read already and has changed since, because documents
+    /// came late; `None` if none has, or if the source cannot tell: then corrections go by the lag alone.
+    fn changed(&self) -> Option<(UtcTime, UtcTime)> {
+        None
+    }
+
     /// Finds out whether the source can be reached, is allowed, and has the fields it needs: one line per
     /// thing that was looked at.
     fn check(&mut self) -> BoxFuture<'_, Vec<Checked>>;

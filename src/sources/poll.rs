@@ -45,6 +45,7 @@ pub async fn run(
     loop {
         let now = clock.now();
         show_age(&metrics, source.as_ref(), complete_at, now);
+        schedule.note_changed(source.changed());
         let span = match schedule.next(now) {
             Step::Read(span) => span,
             Step::Wait(until) => {

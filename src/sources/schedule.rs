@@ -5,6 +5,8 @@
 //! - What is missing after failures or a pause is read again: up to the look-back fresh, the older part as
 //!   backfill, nothing older than the history that detection wants.
 //! - Between fresh reads the newest buckets are *corrected*: read again as far back as documents come late.
+//! - A source that knows which buckets have changed since is believed: corrections reach back to the first of them,
+//!   however late its documents came, within the history.
 //! - The lag is measured by the source where it can; the largest of the last few measurements counts, so that it
 //!   grows at once and shrinks slowly. A fresh read waits for at most two buckets: what comes later than that is
 //!   for corrections, which look back at most one look-back.
@@ -52,6 +54,8 @@ pub struct Schedule {
     lags: VecDeque<TimeDelta>,
     /// The end of the last bucket that was read completely.
     watermark: Option<UtcTime>,
+    /// The first bucket that has changed since it was read, as the source says.
+    changed_from: Option<UtcTime>,
     read_at: Option<UtcTime>,
     corrected_at: Option<UtcTime>,
     failures: u32,
@@ -78,6 +82,7 @@ impl Schedule {
             lag_setting: seconds(settings.lag_seconds),
             lags: VecDeque::with_capacity(LAGS),
             watermark: resume_from.map(|at| bucket_floor(at, bucket)),
+            changed_from: None,
             read_at: None,
             corrected_at: None,
             failures: 0,
@@ -94,6 +99,11 @@ impl Schedule {
     /// How late documents come: measured, or as the settings say.
     pub fn lag(&self) -> TimeDelta {
         self.lags.iter().max().map_or(self.lag_setting, |lag| *lag + SEARCHABLE)
+    }
+
+    /// Takes note of what the source says has changed since it was read: from, to.
+    pub fn note_changed(&mut self, changed: Option<(UtcTime, UtcTime)>) {
+        self.changed_from = changed.map(|(from, _)| bucket_floor(from, self.bucket));
     }
 
     /// What to do at `now`.
@@ -117,7 +127,9 @@ impl Schedule {
         if now < correction_due {
             return Step::Wait(fresh_due.min(correction_due));
         }
-        let from = watermark - self.bucket * self.late_buckets();
+        let late = watermark - self.bucket * self.late_buckets();
+        let changed = self.changed_from.map_or(late, |from| from.max(watermark - self.history));
+        let from = late.min(changed);
         Step::Read(Span { from, to: watermark, kind: WindowKind::Correction })
     }
 
@@ -184,7 +196,8 @@ impl Schedule {
 
     /// When the newest buckets should be read again; never if no document can be late.
     fn correction_due(&self) -> Option<UtcTime> {
-        if self.late_buckets() == 0 {
+        let changed = self.changed_from.is_some_and(|from| Some(from) < self.watermark);
+        if self.late_buckets() == 0 && !changed {
             return None;
         }
         let settled = self.read_at? + self.every.min(self.bucket / 2);
@@ -349,6 +362,20 @@ mod tests {
         let mut schedule = Schedule::new(&settings, HISTORY, Some(minute(-2)));
         let missed = good(&mut schedule, minute(1));
         assert_eq!(Step::Read(missed), span(-2, 1, WindowKind::Fresh));
+        assert_eq!(schedule.next(at(90)), Step::Wait(minute(2)));
+    }
+
+    #[test]
+    fn what_the_source_says_has_changed_is_read_again_within_the_history() {
+        let settings = Settings { lag_seconds: 0, ..Settings::default() };
+        let mut schedule = Schedule::new(&settings, HISTORY, Some(minute(0)));
+        good(&mut schedule, minute(1));
+        schedule.note_changed(Some((minute(-20), minute(-18))));
+        assert_eq!(schedule.next(at(89)), Step::Wait(at(90)));
+        assert_eq!(schedule.next(at(90)), span(-20, 1, WindowKind::Correction));
+        schedule.note_changed(Some((minute(-9_000), minute(1))));
+        assert_eq!(schedule.next(at(90)), span(-64, 1, WindowKind::Correction));
+        schedule.note_changed(None);
         assert_eq!(schedule.next(at(90)), Step::Wait(minute(2)));
     }
 

@@ -166,16 +166,27 @@ impl Shared {
         all.p99()
     }
 
-    /// Takes note that the minutes `[from, to)` are about to be read: what changes from now on is late.
-    pub(super) fn reading(&self, from: i64, to: i64) {
+    /// Takes note that the minutes `[from, to)` are about to be read: what changes from now on is late. Answers
+    /// those of them that had changed.
+    pub(super) fn reading(&self, from: i64, to: i64) -> BTreeSet<i64> {
         let mut progress = self.progress();
         progress.read_to = Some(progress.read_to.map_or(to, |read_to| read_to.max(to)));
-        progress.changed.retain(|minute| *minute < from || *minute >= to);
+        let (read, left) = std::mem::take(&mut progress.changed)
+            .into_iter()
+            .partition(|minute| (from..to).contains(minute));
+        progress.changed = left;
+        read
     }
 
-    /// Minutes that have changed since they were read, oldest first.
-    pub(super) fn changed(&self) -> Vec<i64> {
-        self.progress().changed.iter().copied().collect()
+    /// Takes note that minutes which had changed could not be read.
+    pub(super) fn not_read(&self, minutes: BTreeSet<i64>) {
+        self.progress().changed.extend(minutes);
+    }
+
+    /// The first and the last minute that have changed since they were read.
+    pub(super) fn changed(&self) -> Option<(i64, i64)> {
+        let progress = self.progress();
+        Some((*progress.changed.first()?, *progress.changed.last()?))
     }
 
     fn progress(&self) -> MutexGuard<'_, Progress> {
@@ -210,11 +221,13 @@ mod tests {
         let shared = shared(2);
         let now = shared.clock.now();
         shared.written(&[1, 2], &Lag::default(), now);
-        assert_eq!(shared.changed(), Vec::<i64>::new());
-        shared.reading(0, 10);
+        assert_eq!(shared.changed(), None);
+        assert!(shared.reading(0, 10).is_empty());
         shared.written(&[3, 9, 10, 3], &Lag::default(), now);
-        assert_eq!(shared.changed(), [3, 9]);
-        shared.reading(9, 11);
-        assert_eq!(shared.changed(), [3]);
+        assert_eq!(shared.changed(), Some((3, 9)));
+        let read = shared.reading(9, 11);
+        assert_eq!(shared.changed(), Some((3, 3)));
+        shared.not_read(read);
+        assert_eq!(shared.changed(), Some((3, 9)));
     }
 }

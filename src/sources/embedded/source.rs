@@ -57,13 +57,6 @@ impl EmbeddedSource {
         }
     }
 
-    /// The start of each bucket that was read already and has changed since, because documents came late; oldest
-    /// first.
-    pub fn changed(&self) -> Vec<UtcTime> {
-        let at = |minute: i64| UtcTime::from_timestamp(minute.saturating_mul(60), 0);
-        self.shared.changed().into_iter().filter_map(at).collect()
-    }
-
     /// The newest warning and error events of `[from, to)`, newest first, at most `limit`.
     pub async fn events(
         &self,
@@ -100,7 +93,7 @@ impl EmbeddedSource {
         let now = self.shared.clock.now();
         let minutes = (minute_of(span.from), minute_of(span.to));
         let lag = self.shared.lag(now);
-        self.shared.reading(minutes.0, minutes.1);
+        let changed = self.shared.reading(minutes.0, minutes.1);
         let mut rows = Vec::new();
         let read = db::read(&self.readers, minutes, |service, telling, minute, bucket| {
             let requests = if telling { bucket.requests } else { bucket.documents };
@@ -121,6 +114,7 @@ impl EmbeddedSource {
             },
         };
         if !completeness.is_complete() {
+            self.shared.not_read(changed);
             rows.clear();
         }
         Windows {
@@ -217,6 +211,12 @@ impl Source for EmbeddedSource {
 
     fn read(&mut self, span: Span) -> BoxFuture<'_, Windows> {
         Box::pin(self.windows(span))
+    }
+
+    fn changed(&self) -> Option<(UtcTime, UtcTime)> {
+        let (first, last) = self.shared.changed()?;
+        let at = |minute: i64| UtcTime::from_timestamp(minute.checked_mul(60)?, 0);
+        Some((at(first)?, at(last + 1)?))
     }
 
     fn check(&mut self) -> BoxFuture<'_, Vec<Checked>> {

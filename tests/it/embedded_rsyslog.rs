@@ -35,7 +35,7 @@ async fn rsyslog_writes_to_it_and_is_told_what_was_refused() {
         let level = if number % 3 == 0 { "error" } else { "info" };
         let document = json!({"@timestamp": now.to_rfc3339(), "service": {"name": "pay"},
             "level": level, "duration_ms": number});
-        lines.push_str(&format!("{document}\n"));
+        lines += &format!("{document}\n");
     }
     lines.push_str("{\"message\":\"names no service\"}\n");
     std::fs::write(folder.path().join("app.log"), lines).unwrap();

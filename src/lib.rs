@@ -34,6 +34,7 @@ pub mod pipeline;
 pub mod http;
 pub mod simulate;
 
+pub mod app;
 pub mod config;
 
 pub mod cli;

@@ -29,7 +29,7 @@ use crate::model::UtcTime;
 use crate::notify::dispatcher::{self, Dispatcher, Receivers};
 use crate::notify::{self, heartbeat};
 use crate::pipeline::{self, Pipeline, Sight};
-use crate::sources::poll::{self, Poll};
+use crate::sources::{self as reading, Poll};
 use crate::store::{self, Store};
 use crate::telemetry::Metrics;
 use crate::{http, upkeep};
@@ -45,7 +45,7 @@ pub use sources::Intake;
 const GRACE: Duration = Duration::from_millis(800);
 
 /// How long detection may be silent before the watchdog is no longer fed.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -133,7 +133,7 @@ impl App {
                 history,
                 resume_from: engine.resume_from(source.name()),
             };
-            let polling = poll::run(
+            let polling = reading::run(
                 source,
                 poll,
                 Arc::clone(&clock),

@@ -30,15 +30,16 @@ async fn rsyslog_writes_to_it_and_is_told_what_was_refused() {
     let folder = TempDir::new().unwrap();
     let store = Store::open(settings(folder.path()), Arc::new(SystemClock)).await;
     let now = SystemClock.now();
-    let mut lines = String::new();
-    for number in 0..300 {
-        let level = if number % 3 == 0 { "error" } else { "info" };
-        let document = json!({"@timestamp": now.to_rfc3339(), "service": {"name": "pay"},
-            "level": level, "duration_ms": number});
-        lines += &format!("{document}\n");
-    }
-    lines.push_str("{\"message\":\"names no service\"}\n");
-    std::fs::write(folder.path().join("app.log"), lines).unwrap();
+    let mut lines: Vec<String> = (0..300)
+        .map(|number| {
+            let level = if number % 3 == 0 { "error" } else { "info" };
+            let document = json!({"@timestamp": now.to_rfc3339(), "service": {"name": "pay"},
+                "level": level, "duration_ms": number});
+            format!("{document}\n")
+        })
+        .collect();
+    lines.push("{\"message\":\"names no service\"}\n".to_owned());
+    std::fs::write(folder.path().join("app.log"), lines.concat()).unwrap();
     let port = store.url.rsplit(':').next().unwrap();
     let place = folder.path().display();
     let configuration = format!(

@@ -89,7 +89,10 @@ impl std::fmt::Debug for App {
 impl App {
     /// Builds everything: opens the store, recalls what was kept, binds the listeners. Nothing runs yet.
     /// `None` if it was asked to stop while another replica was active.
-    #[expect(clippy::too_many_lines, reason = "wiring is one straight line, so that it can be read as one")]
+    #[expect(
+        clippy::too_many_lines,
+        reason = "wiring is one straight line, so that it can be read as one"
+    )]
     pub async fn build(parts: Parts, lifecycle: Lifecycle) -> anyhow::Result<Option<Self>> {
         let Parts { config, clock, receivers: extra } = parts;
         let metrics = Metrics::new();
@@ -204,7 +207,8 @@ impl App {
         task("watchdog", Box::pin(systemd::watchdog(beats, PATIENCE, soft.clone())));
 
         // The rest.
-        let upkeep = upkeep::run(config.store.clone(), store.clone(), Arc::clone(&clock), soft.clone());
+        let upkeep =
+            upkeep::run(config.store.clone(), store.clone(), Arc::clone(&clock), soft.clone());
         task("upkeep", Box::pin(upkeep));
         if let Some(heartbeat) = views::heartbeat(&config, &clock, &metrics, &seen, &handle)? {
             task("heartbeat", Box::pin(heartbeat::run(heartbeat, soft.clone())));
@@ -302,7 +306,8 @@ pub async fn run(config: Config, origins: Origins) -> anyhow::Result<Ending> {
             Signal::Stop => break,
             Signal::Reload => {
                 systemd::reloading();
-                let swapped = origins.load().map_err(anyhow::Error::from).and_then(|new| app.reload(new));
+                let swapped =
+                    origins.load().map_err(anyhow::Error::from).and_then(|new| app.reload(new));
                 match swapped {
                     Ok(fixed) if fixed.is_empty() => tracing::info!("settings reloaded"),
                     Ok(fixed) => tracing::warn!(

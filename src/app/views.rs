@@ -38,16 +38,14 @@ pub(super) struct Freshness(pub(super) watch::Receiver<Arc<Sight>>);
 impl http::Freshness for Freshness {
     fn sources(&self) -> Vec<SourceFreshness> {
         let sight = self.0.borrow().clone();
-        let show = |(name, seen): (&SourceName, &SourceSight)| {
-            SourceFreshness {
-                name: name.clone(),
-                last_read_at: seen.read_at,
-                newest: seen.newest,
-                blind_since: seen.blind_since,
-                trouble: seen.trouble.clone(),
-                lag: seen.lag,
-                rejected: seen.rejected,
-            }
+        let show = |(name, seen): (&SourceName, &SourceSight)| SourceFreshness {
+            name: name.clone(),
+            last_read_at: seen.read_at,
+            newest: seen.newest,
+            blind_since: seen.blind_since,
+            trouble: seen.trouble.clone(),
+            lag: seen.lag,
+            rejected: seen.rejected,
         };
         sight.sources.iter().map(show).collect()
     }
@@ -85,7 +83,13 @@ pub(super) fn heartbeat(
             store_writable,
         }
     });
-    Ok(Some(Heartbeat { settings, client, clock: Arc::clone(clock), metrics: metrics.clone(), pulse }))
+    Ok(Some(Heartbeat {
+        settings,
+        client,
+        clock: Arc::clone(clock),
+        metrics: metrics.clone(),
+        pulse,
+    }))
 }
 
 fn source(name: &SourceName, seen: &SourceSight, now: UtcTime) -> SourcePulse {

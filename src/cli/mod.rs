@@ -11,6 +11,7 @@ mod client;
 mod completions;
 mod incidents;
 mod render;
+mod run;
 mod silence;
 mod simulate;
 mod why;
@@ -49,6 +50,8 @@ pub struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Runs the daemon
+    Run,
     /// Checks the settings and every remote system
     Check(check::Options),
     /// Lists incidents, shows one, acknowledges, resolves
@@ -121,6 +124,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 async fn dispatch(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let origins = Origins::new(arguments.config);
     match arguments.command {
+        Command::Run => run::run(origins).await,
         Command::Check(options) => check::run(&options, &origins).await,
         Command::Incidents(command) => incidents::run(command, &origins).await,
         Command::Silence(command) => silence::run(command, &origins).await,

@@ -53,8 +53,10 @@ pub fn incident(detail: &IncidentDetail, now: UtcTime) -> String {
     if incident.worst_severity != incident.severity {
         write!(line, ", worst {}", incident.worst_severity).unwrap_or_default();
     }
-    if incident.reopened > 0 {
-        write!(line, ", reopened {} times", incident.reopened).unwrap_or_default();
+    match incident.reopened {
+        0 => {}
+        1 => line.push_str(", reopened once"),
+        times => write!(line, ", reopened {times} times").unwrap_or_default(),
     }
     put!(out, "{line}");
     if let (Some(actor), Some(at)) = (&incident.acknowledged_by, incident.acknowledged_at) {
@@ -160,8 +162,10 @@ fn verdict(verdict: &VerdictView) -> String {
     let words = |value: Option<f64>| {
         value.map_or_else(|| "nothing".to_owned(), |v| clean(&verdict.unit.show(v)))
     };
-    let mut line =
-        format!("  now {}, expected {}", words(verdict.current), words(verdict.expected));
+    let expected = verdict
+        .expected
+        .map_or_else(|| "no baseline".to_owned(), |v| format!("expected {}", words(Some(v))));
+    let mut line = format!("  now {}, {expected}", words(verdict.current));
     if let Some(spread) = verdict.spread.filter(|spread| *spread > 0.0) {
         write!(line, " give or take {}", words(Some(spread))).unwrap_or_default();
     }

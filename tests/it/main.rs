@@ -1,6 +1,7 @@
 //! Every integration test, in one binary.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 
+mod cli;
 mod config;
 mod delivery;
 mod elasticsearch;
@@ -9,6 +10,7 @@ mod embedded;
 mod embedded_kill;
 mod embedded_rsyslog;
 mod fault_sweep;
+mod http;
 mod judges;
 mod outbox;
 mod pagerduty;

@@ -7,7 +7,7 @@ use axum::extract::State as Extract;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::http::auth::is_allowed;
 use crate::http::error::ApiError;
@@ -89,8 +89,15 @@ pub struct Health {
     pub problems: Vec<String>,
 }
 
-pub(in crate::http) async fn alive() -> Json<Value> {
-    Json(json!({ "status": "ok", "service": "sentinelops" }))
+/// The answer of `/health`: its fields stand in this order.
+#[derive(Debug, Serialize)]
+pub(in crate::http) struct Alive {
+    status: &'static str,
+    service: &'static str,
+}
+
+pub(in crate::http) async fn alive() -> Json<Alive> {
+    Json(Alive { status: "ok", service: "sentinelops" })
 }
 
 pub(in crate::http) async fn ready(

@@ -155,12 +155,6 @@ impl Origins {
     }
 }
 
-/// Reads everything again from where it was read before. The old settings stay as they are: the caller swaps
-/// if this succeeds.
-pub fn reload(origins: &Origins) -> Result<Config, Error> {
-    origins.load()
-}
-
 fn read_file(path: &Path) -> Result<String, Error> {
     let fail = |reason: String| Error::from(Problem::new(path.display().to_string(), reason));
     let size = std::fs::metadata(path).map_err(|error| fail(format!("cannot be read: {error}")))?;
@@ -207,22 +201,6 @@ impl Config {
         let mut document = serde_yaml::to_value(self).unwrap_or_default();
         redact_urls(&mut document);
         serde_yaml::to_string(&document).unwrap_or_default()
-    }
-
-    /// Settings that differ and that a running daemon cannot take over: it must be restarted for them.
-    pub fn needs_restart(&self, new: &Self) -> Vec<&'static str> {
-        let mut paths = Vec::new();
-        let fixed = [
-            ("http.listen", self.http.listen != new.http.listen),
-            ("store.url", self.store.url != new.store.url),
-            ("embedded", self.embedded != new.embedded),
-            ("elasticsearch", self.elasticsearch != new.elasticsearch),
-            ("polling", self.polling != new.polling),
-            ("net", self.net != new.net),
-            ("logging", self.logging != new.logging),
-        ];
-        paths.extend(fixed.into_iter().filter_map(|(path, differs)| differs.then_some(path)));
-        paths
     }
 }
 

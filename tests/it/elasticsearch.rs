@@ -279,6 +279,41 @@ async fn ecs_requests_are_told_from_other_lines_and_lag_is_measured() {
 }
 
 #[tokio::test]
+async fn opentelemetry_by_severity_number() {
+    let node = Node::shared().await;
+    let from = closed_minute();
+    let index = format!("{}-otel", node.prefix);
+    let mappings = json!({"properties": {
+        "@timestamp": {"type": "date_nanos"},
+        "resource.attributes.service.name": {"type": "keyword"},
+        "severity_text": {"type": "keyword"},
+        "severity_number": {"type": "byte"},
+        "duration": {"type": "long"},
+    }});
+    node.make_index_with(&index, mappings).await;
+    let span = |text: Option<&str>, number: Option<u8>| {
+        json!({"@timestamp": from.to_rfc3339_opts(SecondsFormat::Nanos, true), "duration": 2_000_000,
+            "resource": {"attributes": {"service.name": "cart"}}, "severity_text": text,
+            "severity_number": number})
+    };
+    let documents = [
+        span(Some("INFO"), Some(9)),
+        span(Some("WARN"), Some(13)),
+        span(Some("odd"), Some(17)),
+        span(None, Some(24)),
+        span(Some("FATAL"), None),
+    ];
+    assert_eq!(node.write(&index, &documents).await, 0);
+    let windows = read(logs(&settings(&node.url, &index)).as_mut(), from).await;
+    assert!(windows.completeness.is_complete(), "{:?}", windows.completeness);
+    let row = &windows.rows[0];
+    assert_eq!(&*row.service, "cart");
+    assert_eq!(row.points[0].1, Point::Ratio { part: 3.0, whole: 5.0 });
+    let Point::Quantiles(latency) = row.points[2].1 else { panic!("{row:?}") };
+    assert!((latency.values[5] - 2.0).abs() < 1e-3, "{latency:?}");
+}
+
+#[tokio::test]
 async fn text_fields_are_read_by_their_keyword() {
     let node = Node::shared().await;
     let from = closed_minute();

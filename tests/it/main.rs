@@ -5,6 +5,7 @@ mod cli;
 mod config;
 mod delivery;
 mod elasticsearch;
+mod elasticsearch_polled;
 mod elasticsearch_replies;
 mod embedded;
 mod embedded_kill;

@@ -91,3 +91,48 @@ fn credentials(settings: &Settings) -> Option<Credentials> {
     let user = settings.username.clone();
     (!user.is_empty()).then(|| Credentials::Basic(user, settings.password.expose().to_owned()))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
+
+    use super::*;
+    use crate::secret::Secret;
+
+    fn refused(settings: &Settings) -> String {
+        let error = transport(settings).map(|_| ()).unwrap_err();
+        let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+        format!("{error}{cause}")
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = folder.path().join("ca.pem");
+        std::fs::write(&text, "no certificate at all").unwrap();
+        let sound = Settings { url: "https://es:9200".to_owned(), ..Settings::default() };
+        let with =
+            |path: &std::path::Path| Settings { ca_file: Some(path.to_owned()), ..sound.clone() };
+        assert_eq!(refused(&Settings::default()), "elasticsearch.url is empty");
+        let absent = refused(&with(&folder.path().join("absent.pem")));
+        assert!(absent.contains("absent.pem cannot be read: No such file"), "{absent}");
+        let empty = refused(&with(&text));
+        assert!(empty.ends_with("ca.pem holds no PEM certificate"), "{empty}");
+        let odd = Settings { url: "es 9200".to_owned(), ..sound.clone() };
+        assert!(refused(&odd).starts_with("elasticsearch.url `es 9200` is no URL"));
+        assert!(transport(&sound).is_ok());
+    }
+
+    #[test]
+    fn keys_go_before_users_in_both_forms() {
+        let with = |key: &str| Settings {
+            api_key: Secret::new(key),
+            username: "elastic".to_owned(),
+            ..Settings::default()
+        };
+        assert!(matches!(credentials(&with("")), Some(Credentials::Basic(..))));
+        assert!(matches!(credentials(&with("aWQ6a2V5")), Some(Credentials::EncodedApiKey(_))));
+        assert!(matches!(credentials(&with("id:key")), Some(Credentials::ApiKey(..))));
+        assert!(credentials(&Settings::default()).is_none());
+    }
+}

@@ -9,9 +9,11 @@
 mod check;
 mod client;
 mod completions;
+mod demo;
 mod incidents;
 mod render;
 mod run;
+mod scratch;
 mod silence;
 mod simulate;
 mod why;
@@ -52,6 +54,8 @@ pub struct Arguments {
 enum Command {
     /// Runs the daemon
     Run,
+    /// Shows one outage from its first error to its end, without an account, a key or a server
+    Demo(demo::Options),
     /// Checks the settings and every remote system
     Check(check::Options),
     /// Lists incidents, shows one, acknowledges, resolves
@@ -125,6 +129,7 @@ async fn dispatch(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let origins = Origins::new(arguments.config);
     match arguments.command {
         Command::Run => run::run(origins).await,
+        Command::Demo(options) => demo::run(&options).await,
         Command::Check(options) => check::run(&options, &origins).await,
         Command::Incidents(command) => incidents::run(command, &origins).await,
         Command::Silence(command) => silence::run(command, &origins).await,

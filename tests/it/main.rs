@@ -4,6 +4,7 @@
 mod cli;
 mod config;
 mod delivery;
+mod demo;
 mod elasticsearch;
 mod elasticsearch_polled;
 mod elasticsearch_replies;
@@ -16,6 +17,7 @@ mod judges;
 mod outbox;
 mod pagerduty;
 mod scenes;
+mod simulate;
 mod slack;
 mod source_suite;
 mod store;

@@ -100,6 +100,12 @@ fn render(message: &Message, change: Change, colour: bool) -> String {
             fold(&mut text, "    ", &item.text);
         }
     }
+    if change == Change::Resolved && !message.timeline.is_empty() {
+        fold(&mut text, "\n  ", "What happened");
+        for line in &message.timeline {
+            fold(&mut text, "    ", line);
+        }
+    }
     for missing in &message.missing {
         fold(&mut text, "  ! ", &format!("not available: {missing}"));
     }

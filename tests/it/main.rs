@@ -21,6 +21,7 @@ mod simulate;
 mod slack;
 mod source_suite;
 mod store;
+mod stories;
 mod support;
 mod tidy;
 mod tls;

@@ -2,7 +2,7 @@
 //! a kind of trouble. What is not there takes no room.
 
 use super::words::{clean, clock, list};
-use super::{Item, NAME, SENTENCE, Section, page};
+use super::{NAME, SENTENCE, page};
 use crate::model::{
     Analysis, Confidence, Correlation, Incident, IncidentId, IncidentKind, UtcTime,
 };
@@ -12,6 +12,30 @@ const RUNBOOKS: usize = 3;
 const STEPS: usize = 5;
 const EVENTS: usize = 5;
 const STORM: usize = 20;
+
+/// A titled list.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Section {
+    /// Its title.
+    pub title: String,
+    /// Its lines.
+    pub lines: Vec<Item>,
+}
+
+/// One line of a section.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Item {
+    /// What it says.
+    pub text: String,
+    /// A page of our own to read more.
+    pub link: Option<String>,
+}
+
+impl From<String> for Item {
+    fn from(text: String) -> Self {
+        Self { text, link: None }
+    }
+}
 
 /// Every section that has something to say, most useful first.
 pub(super) fn sections(incident: &Incident, base_url: Option<&str>, now: UtcTime) -> Vec<Section> {

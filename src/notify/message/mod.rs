@@ -9,6 +9,8 @@ mod explain;
 mod tests;
 mod words;
 
+use std::collections::BTreeSet;
+
 use chrono::Duration;
 
 use super::Outgoing;
@@ -17,6 +19,7 @@ use crate::model::{
     TimelineKind, UtcTime,
 };
 
+pub use explain::{Item, Section};
 pub use words::{clean, clock, severity as severity_word, signal as signal_words};
 
 /// How many anomalies, and how many lines of the timeline, a message shows.
@@ -87,30 +90,6 @@ pub struct Line {
     pub sparkline: Option<String>,
 }
 
-/// A titled list.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Section {
-    /// Its title.
-    pub title: String,
-    /// Its lines.
-    pub lines: Vec<Item>,
-}
-
-/// One line of a section.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Item {
-    /// What it says.
-    pub text: String,
-    /// A page of our own to read more.
-    pub link: Option<String>,
-}
-
-impl From<String> for Item {
-    fn from(text: String) -> Self {
-        Self { text, link: None }
-    }
-}
-
 impl Message {
     /// How bad and what broke, on one line.
     pub fn first_line(&self) -> String {
@@ -124,16 +103,17 @@ pub fn compose(outgoing: &Outgoing) -> Message {
     let now = outgoing.now;
     let standing = standing(incident);
     let severity = if standing == Standing::Resolved { incident.worst } else { incident.severity };
-    let mut members: Vec<&Member> = incident.members.iter().collect();
+    let mut members: Vec<&Member> =
+        incident.members.iter().filter(|m| is_of_turn(incident, m)).collect();
     members.sort_by(|a, b| rank(b).total_cmp(&rank(a)));
     let services: Vec<String> =
         incident.services().into_iter().map(|service| clean(service, NAME)).collect();
     Message {
         severity,
         standing,
-        label: label(incident, outgoing.change, standing, severity),
+        label: label(outgoing.change, standing, severity),
         headline: headline(incident, members.first().copied()),
-        lead: lead(incident, members.first().copied(), &services, now),
+        lead: lead(incident, &members, now),
         state: state(incident, now),
         anomalies: members.iter().take(ANOMALIES).map(|member| line(member, now)).collect(),
         more: members.len().saturating_sub(ANOMALIES),
@@ -162,6 +142,13 @@ fn standing(incident: &Incident) -> Standing {
     }
 }
 
+/// Whether an anomaly belongs to the present turn: what was over before a reopening does not.
+fn is_of_turn(incident: &Incident, member: &Member) -> bool {
+    incident.reopened == 0
+        || member.state == MemberState::Firing
+        || member.last_seen_at >= incident.notes.turn_opened_at
+}
+
 /// Worst first: what goes on before what is over, then severity, then the earlier onset, since the first to
 /// break is the likelier cause.
 fn rank(member: &Member) -> f64 {
@@ -177,12 +164,10 @@ fn rank(member: &Member) -> f64 {
     firing + severity * 1e11 - onset.clamp(0.0, 9e10)
 }
 
-fn label(incident: &Incident, change: Change, standing: Standing, severity: Severity) -> String {
+fn label(change: Change, standing: Standing, severity: Severity) -> String {
     let severity = format!("{severity} {}", severity_word(severity));
     match (standing, change) {
-        (Standing::Test, _) if incident.state == IncidentState::Resolved => {
-            "TEST, ended".to_owned()
-        }
+        (Standing::Test, Change::Resolved) => "TEST, ended".to_owned(),
         (Standing::Test, _) => "TEST".to_owned(),
         (Standing::Resolved, _) => format!("Resolved (was {severity})"),
         (Standing::Acknowledged, _) => format!("{severity}, acknowledged"),
@@ -237,18 +222,15 @@ fn what(anomaly: &Anomaly, over: bool) -> String {
     format!("{name} {signal} {was}{}, expected {expected}", anomaly.unit.show(anomaly.current))
 }
 
-fn lead(incident: &Incident, worst: Option<&Member>, services: &[String], now: UtcTime) -> String {
+fn lead(incident: &Incident, members: &[&Member], now: UtcTime) -> String {
     let mut parts = vec![when(incident, now)];
     match &incident.kind {
         IncidentKind::Anomaly => {
-            if let Some(ratio) =
-                worst.filter(|_| incident.is_open()).and_then(|m| words::ratio(&m.anomaly))
-            {
+            let ratio = members.first().filter(|_| incident.is_open());
+            if let Some(ratio) = ratio.and_then(|member| words::ratio(&member.anomaly)) {
                 parts.push(if ratio.ends_with('×') { format!("{ratio} expected") } else { ratio });
             }
-            let lead = worst.map(|member| clean(&member.anomaly.series.service, NAME));
-            let others: Vec<String> =
-                services.iter().filter(|name| Some(*name) != lead.as_ref()).cloned().collect();
+            let others = others(incident, members);
             if !others.is_empty() {
                 parts.push(format!("also hit: {}", words::list(&others, 5)));
             }
@@ -258,16 +240,30 @@ fn lead(incident: &Incident, worst: Option<&Member>, services: &[String], now: U
         IncidentKind::Store { .. } if incident.is_open() => parts.push(
             "P1 and P2 still go out from memory; the rest waits until it can be written".to_owned(),
         ),
-        IncidentKind::Storm { .. } => {
-            parts.push("announced once, in this message".to_owned());
-            if !services.is_empty() {
-                parts.push(format!("hit: {}", words::list(services, 8)));
-            }
-        }
+        IncidentKind::Storm { .. } => parts.push("announced once, in this message".to_owned()),
         IncidentKind::Test => parts.push("asked for by a person, ends by itself".to_owned()),
         IncidentKind::Blind { .. } | IncidentKind::Store { .. } => {}
     }
     parts.join(" · ")
+}
+
+/// The services beside that of the headline, in the order in which they were hit: while it goes on, those that
+/// still are.
+fn others(incident: &Incident, members: &[&Member]) -> Vec<String> {
+    let lead = members.first().map(|member| &member.anomaly.series.service);
+    let mut hit: Vec<&Member> = members
+        .iter()
+        .copied()
+        .filter(|member| !incident.is_open() || member.state == MemberState::Firing)
+        .filter(|member| Some(&member.anomaly.series.service) != lead)
+        .collect();
+    hit.sort_by_key(|member| (member.joined_at, member.anomaly.onset));
+    let mut seen = BTreeSet::new();
+    hit.into_iter()
+        .map(|member| &member.anomaly.series.service)
+        .filter(|service| seen.insert(*service))
+        .map(|service| clean(service, NAME))
+        .collect()
 }
 
 /// `since 03:15 UTC (4 min ago)`; once over, from when to when.
@@ -307,7 +303,7 @@ fn state(incident: &Incident, now: UtcTime) -> String {
             words::span(*at - opened)
         )),
         (IncidentState::Acknowledged, None) => parts.push("somebody looks at it".to_owned()),
-        (IncidentState::Open, _) => parts.push("nobody has acknowledged it yet".to_owned()),
+        (IncidentState::Open, _) => parts.push(unattended(incident)),
     }
     match incident.reopened {
         0 => {}
@@ -321,6 +317,19 @@ fn state(incident: &Incident, now: UtcTime) -> String {
         parts.push(format!("silenced by {}", clean(&silence.0, NAME)));
     }
     parts.join(" · ")
+}
+
+/// That nobody looks at it, or that whoever did knows only of something less bad.
+fn unattended(incident: &Incident) -> String {
+    let turns = [TimelineKind::Opened, TimelineKind::Reopened];
+    let newest = incident.timeline.iter().rev();
+    newest
+        .take_while(|entry| !turns.contains(&entry.kind))
+        .find(|entry| entry.kind == TimelineKind::AckLapsed)
+        .map_or_else(
+            || "nobody has acknowledged it yet".to_owned(),
+            |lapsed| clean(&lapsed.text, SENTENCE),
+        )
 }
 
 fn line(member: &Member, now: UtcTime) -> Line {

@@ -133,7 +133,12 @@ impl Refusal {
 
 /// A response with a JSON body and the headers that Elastic's clients insist on.
 pub(super) fn respond(status: StatusCode, body: &Value, media: &HeaderValue) -> Response {
-    (status, [(header::CONTENT_TYPE, media.clone())], body.to_string()).into_response()
+    respond_text(status, body.to_string(), media)
+}
+
+/// The same of a body that is text already.
+pub(super) fn respond_text(status: StatusCode, body: String, media: &HeaderValue) -> Response {
+    (status, [(header::CONTENT_TYPE, media.clone())], body).into_response()
 }
 
 /// The content type to answer in: the versioned one if that is what the client speaks.
@@ -220,21 +225,21 @@ pub(super) fn health(writable: bool) -> Value {
     })
 }
 
-/// The reply to a whole `_bulk`.
-pub(super) fn bulk(reply: &BulkReply) -> Value {
-    let items: Vec<Value> = reply
-        .items
-        .iter()
-        .map(|item| {
-            let (_, body) = document(item);
-            json!({item.verb.as_str(): body})
-        })
-        .collect();
-    json!({
-        "errors": reply.refused() > 0,
-        "took": u64::try_from(reply.took.as_millis()).unwrap_or(u64::MAX),
-        "items": items,
-    })
+/// The reply to a whole `_bulk`, as text: as values it would take several times the memory.
+pub(super) fn bulk(reply: &BulkReply) -> String {
+    let mut text = format!(
+        "{{\"errors\":{},\"took\":{},\"items\":[",
+        reply.refused() > 0,
+        reply.took.as_millis()
+    );
+    for (place, item) in reply.items.iter().enumerate() {
+        let (_, body) = document(item);
+        let comma = if place == 0 { "" } else { "," };
+        text.push_str(comma);
+        text.push_str(&json!({item.verb.as_str(): body}).to_string());
+    }
+    text.push_str("]}");
+    text
 }
 
 /// The reply to one document: its status and body.

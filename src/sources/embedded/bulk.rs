@@ -3,6 +3,11 @@
 
 use serde_json::{Map, Value};
 
+/// Actions that one request may have, and bytes of an action's line: both take several times as much memory while
+/// they are read.
+const ACTIONS: usize = 100_000;
+const ACTION_BYTES: usize = 10_000;
+
 /// What an action asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verb {
@@ -76,6 +81,11 @@ pub(super) fn parse<'a>(body: &'a [u8], index: Option<&str>) -> Result<Vec<Actio
         if line.iter().all(u8::is_ascii_whitespace) {
             continue;
         }
+        if actions.len() == ACTIONS {
+            return Err(Malformed::illegal(format!(
+                "the request has more than {ACTIONS} actions; send smaller ones"
+            )));
+        }
         let (verb, details) = action(line, number)?;
         let named = text(&details, "_index", number)?.or_else(|| index.map(str::to_owned));
         let Some(index) = named.filter(|index| !index.is_empty()) else {
@@ -107,6 +117,12 @@ fn action(line: &[u8], number: usize) -> Result<(Verb, Map<String, Value>), Malf
             "Malformed action/metadata line [{number}], expected {what} but found [{found}]"
         ))
     };
+    if line.len() > ACTION_BYTES {
+        return Err(Malformed::illegal(format!(
+            "Malformed action/metadata line [{number}], it has {} bytes, at most {ACTION_BYTES} are taken",
+            line.len()
+        )));
+    }
     let value: Value = serde_json::from_slice(line).map_err(|error| {
         Malformed::illegal(format!(
             "Malformed action/metadata line [{number}], it is no JSON: {error}"
@@ -240,6 +256,20 @@ mod tests {
         check(
             "{\"create\":{\"_index\":\"a\"}}\n",
             "illegal_argument_exception: Malformed action/metadata line [1], expected a document behind it but the request ends",
+        );
+    }
+
+    #[test]
+    fn a_request_has_its_limits() {
+        let body = "{\"create\":{\"_index\":\"a\"}}\n{}\n".repeat(ACTIONS);
+        assert_eq!(parse(body.as_bytes(), None).unwrap().len(), ACTIONS);
+        check(
+            &format!("{body}{{\"create\":{{}}}}\n{{}}\n"),
+            "illegal_argument_exception: the request has more than 100000 actions; send smaller ones",
+        );
+        check(
+            &format!("{{\"create\":{{\"_id\":\"{}\"}}}}\n{{}}\n", "x".repeat(ACTION_BYTES)),
+            "illegal_argument_exception: Malformed action/metadata line [1], it has 10021 bytes, at most 10000 are taken",
         );
     }
 

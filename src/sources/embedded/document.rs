@@ -10,6 +10,8 @@ use super::rejection::{Reason, Rejection, quote};
 use crate::model::UtcTime;
 use crate::sources::level::Level;
 
+/// Largest document, in bytes: its values take several times as much memory while it is read.
+const DOCUMENT_BYTES: usize = 1_000_000;
 /// Longest name of a service, in bytes.
 const SERVICE_BYTES: usize = 256;
 /// Longest message that is kept of an event, in bytes.
@@ -83,6 +85,12 @@ pub(super) struct Horizon {
 
 /// Reads one document.
 pub(super) fn observe(source: &[u8], horizon: Horizon) -> Result<Observation, Rejection> {
+    if source.len() > DOCUMENT_BYTES {
+        return Err(Rejection::new(
+            Reason::TooLarge,
+            format!("the document has {} bytes, at most {DOCUMENT_BYTES} are taken", source.len()),
+        ));
+    }
     let document: Value = serde_json::from_slice(source)
         .map_err(|error| Rejection::new(Reason::Malformed, format!("failed to parse: {error}")))?;
     if !document.is_object() {
@@ -459,6 +467,13 @@ mod tests {
             let rejection = observe(text.as_bytes(), horizon()).unwrap_err();
             assert_eq!(rejection.reason, Reason::Malformed, "{text}");
         }
+    }
+
+    #[test]
+    fn a_document_is_not_looked_at_beyond_its_size() {
+        let large = format!("{{\"message\":\"{}\"}}", "x".repeat(DOCUMENT_BYTES));
+        let rejection = observe(large.as_bytes(), horizon()).unwrap_err();
+        assert_eq!(rejection.reason, Reason::TooLarge);
     }
 
     #[test]

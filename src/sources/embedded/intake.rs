@@ -168,7 +168,7 @@ impl Handler {
             Route::Bulk { index } => {
                 let (body, room) = self.body(&parts.headers, body).await?;
                 let reply = self.ingest.bulk_within(body, index.as_deref(), room).await?;
-                ok(answer::bulk(&reply))
+                Ok(answer::respond_text(StatusCode::OK, answer::bulk(&reply), media))
             }
             Route::Document { verb, index, id } => {
                 let (body, room) = self.body(&parts.headers, body).await?;

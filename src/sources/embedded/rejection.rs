@@ -5,6 +5,8 @@
 pub enum Reason {
     /// The line is no JSON object.
     Malformed,
+    /// The document is too large to be looked at.
+    TooLarge,
     /// An action that a log store does not take: update, delete.
     Action,
     /// No service name.
@@ -32,6 +34,7 @@ impl Reason {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Malformed => "malformed",
+            Self::TooLarge => "too_large",
             Self::Action => "unsupported_action",
             Self::NoService => "no_service",
             Self::BadService => "bad_service",

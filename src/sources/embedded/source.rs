@@ -19,8 +19,10 @@ use crate::sources::{BoxFuture, Checked, Source, Span};
 
 /// The length of a bucket.
 pub const INTERVAL: Duration = Duration::from_mins(1);
-/// How long a read may take: an hour of ten thousand services takes seconds.
-const DEADLINE: Duration = Duration::from_mins(1);
+/// How long a read may take; less than the loop around sources waits.
+const DEADLINE: Duration = Duration::from_secs(15);
+/// The same of history: an hour of ten thousand services takes seconds.
+const BACKFILL_DEADLINE: Duration = Duration::from_mins(2);
 /// A pause of the store longer than this is told, as shippers had nowhere to write to.
 const PAUSE: TimeDelta = TimeDelta::seconds(15);
 /// How long shippers have, after such a pause, to deliver what they held back.
@@ -100,7 +102,8 @@ impl EmbeddedSource {
             let service = self.name_of(service);
             rows.extend(row(&self.signals, service, minute, f64::from(requests), &bucket));
         });
-        let completeness = match tokio::time::timeout(DEADLINE, read).await {
+        let deadline = if span.kind == WindowKind::Backfill { BACKFILL_DEADLINE } else { DEADLINE };
+        let completeness = match tokio::time::timeout(deadline, read).await {
             Ok(Ok(())) => self.missing(span, now),
             Ok(Err(error)) => Completeness::Failed {
                 kind: FailureKind::Unavailable,
@@ -109,7 +112,7 @@ impl EmbeddedSource {
             },
             Err(_) => Completeness::Failed {
                 kind: FailureKind::Deadline,
-                reason: format!("the log store gave no answer within {} s", DEADLINE.as_secs()),
+                reason: format!("the log store gave no answer within {} s", deadline.as_secs()),
                 retry_at: None,
             },
         };
@@ -188,10 +191,22 @@ impl EmbeddedSource {
             || "no documents since the start".to_owned(),
             |at| format!("last documents at {}", at.format("%FT%TZ")),
         );
+        let refused = self.rejected().await.unwrap_or_default();
+        let refused: Vec<String> =
+            refused.iter().map(|(reason, documents)| format!("{documents} {reason}")).collect();
+        let refused = if refused.is_empty() {
+            "none refused since the file was made".to_owned()
+        } else {
+            format!("refused since the file was made: {}", refused.join(", "))
+        };
         vec![
             Checked { what: file, ok, detail },
             Checked { what: "log store: intake".to_owned(), ok: None, detail: intake },
-            Checked { what: "log store: documents".to_owned(), ok: None, detail: last },
+            Checked {
+                what: "log store: documents".to_owned(),
+                ok: None,
+                detail: format!("{last}; {refused}"),
+            },
         ]
     }
 }

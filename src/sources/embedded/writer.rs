@@ -29,7 +29,7 @@ const UPKEEP: Duration = Duration::from_secs(10);
 /// Rounds of dropping per upkeep, so that a commit never waits long.
 const ROUNDS: usize = 20;
 /// Events dropped in one round.
-const EVENTS_A_ROUND: u32 = 5_000;
+const EVENTS_A_ROUND: u32 = 20_000;
 
 /// What waits to be written.
 #[derive(Debug)]
@@ -50,8 +50,8 @@ pub(super) struct Writer {
     /// Buckets of the minutes written last, as the file has them.
     warm: BTreeMap<i64, Warm>,
     turn: u64,
-    /// When services without documents were last forgotten.
-    swept: Option<UtcTime>,
+    /// When services without documents are forgotten next.
+    sweep_at: Option<UtcTime>,
 }
 
 #[derive(Debug)]
@@ -67,7 +67,7 @@ impl Writer {
         queue: mpsc::Receiver<Queued>,
         shared: Arc<Shared>,
     ) -> Self {
-        Self { db, services, queue, shared, warm: BTreeMap::new(), turn: 0, swept: None }
+        Self { db, services, queue, shared, warm: BTreeMap::new(), turn: 0, sweep_at: None }
     }
 
     /// Writes until `stop` fires, then what is still queued.
@@ -217,13 +217,13 @@ impl Writer {
             db::shrink(db).await?;
             self.warm.clear();
         }
-        // Looks at every bucket, so only once a day.
-        if self.swept.is_none_or(|swept| now - swept >= chrono::TimeDelta::days(1)) {
+        // Looks at every bucket, so only once a day, and not while everything starts.
+        if *self.sweep_at.get_or_insert(now + chrono::TimeDelta::hours(1)) <= now {
             for name in db::drop_services(db).await? {
                 self.services.remove(name.as_str());
                 self.shared.names.remove(name.as_str());
             }
-            self.swept = Some(now);
+            self.sweep_at = Some(now + chrono::TimeDelta::days(1));
         }
         let used = db::used_bytes(&mut self.db).await?;
         self.shared.metrics.log_store_bytes.set(i64::try_from(used).unwrap_or(i64::MAX));

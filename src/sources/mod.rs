@@ -3,6 +3,7 @@
 //!
 //! Back-pressure: the loop *waits* when the pipeline is busy; the buckets stay in the source meanwhile.
 
+mod drought;
 pub mod elasticsearch;
 pub mod embedded;
 pub mod level;

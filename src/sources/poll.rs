@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::drought::{Drought, both};
 use super::schedule::{Schedule, Step, deadline};
 use super::{Settings, Source, Span};
 use crate::clock::Clock;
@@ -41,11 +42,12 @@ pub async fn run(
     soft: CancellationToken,
 ) {
     let mut schedule = Schedule::new(&poll.settings, poll.history, poll.resume_from);
+    let mut drought = Drought::default();
     let mut complete_at: Option<UtcTime> = None;
     loop {
         let now = clock.now();
         show_age(&metrics, source.as_ref(), complete_at, now);
-        schedule.note_changed(source.changed());
+        schedule.note_changed(both(source.changed(), drought.changed(now)));
         let span = match schedule.next(now) {
             Step::Read(span) => span,
             Step::Wait(until) => {
@@ -65,6 +67,7 @@ pub async fn run(
             windows = read(source.as_mut(), span, &poll.settings, clock.as_ref()) => windows,
         };
         schedule.done(span, &windows.completeness, windows.lag, clock.now());
+        drought.note(&windows, clock.now());
         record(&metrics, &windows);
         if windows.completeness.is_complete() {
             complete_at = Some(windows.read_at);

@@ -1,5 +1,8 @@
 //! Puts layers of settings on each other with figment, and turns what does not fit into problems that name
 //! the path, the value, what is expected and where it stands: all of them at once, not only the first.
+//!
+//! Long because figment's errors, the spelling of unknown keys and the origin of each value are one translation:
+//! taken apart, each piece would have to know the layers again.
 
 use std::fmt::Display;
 

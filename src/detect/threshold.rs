@@ -4,6 +4,7 @@
 use crate::model::Severity;
 
 use super::beta_binomial::of_requests;
+use super::robust::median;
 use super::{Case, Detector, Gauge, LARGEST_Z, Limit, Score, minutes_text};
 
 /// Absolute limits.
@@ -36,7 +37,7 @@ impl Detector for Threshold {
         Some(Score {
             z: z_of(limit.severity, case).copysign(current.value - bound),
             current: current.value,
-            expected: bound,
+            expected: usual(case).unwrap_or(bound),
             spread: 0.0,
             gauge: Some(Gauge {
                 observed: current.value,
@@ -54,6 +55,8 @@ impl Detector for Threshold {
 
     fn tell(&self, case: &Case<'_>, score: &Score) -> (String, Vec<(String, f64)>) {
         let unit = &case.signal.unit;
+        let broken = Self::broken(&case.tuning.limits, score.current);
+        let bound = broken.and_then(|limit| limit.above.or(limit.below)).unwrap_or(score.expected);
         let side = if score.z > 0.0 { "above" } else { "below" };
         let counts = if case.current.part > 0.0 && case.current.whole > 0.0 {
             format!(" ({})", of_requests(&case.signal.name, case.current.part, case.current.whole))
@@ -65,13 +68,17 @@ impl Detector for Threshold {
             case.signal.name,
             unit.show(score.current),
             minutes_text(case.minutes),
-            unit.show(score.expected),
+            unit.show(bound),
         );
-        (
-            sentence,
-            vec![("current".to_owned(), score.current), ("limit".to_owned(), score.expected)],
-        )
+        (sentence, vec![("current".to_owned(), score.current), ("limit".to_owned(), bound)])
     }
+}
+
+/// What people would expect instead: the median of the hour before, if there is one. The limit itself says
+/// nothing about the service.
+fn usual(case: &Case<'_>) -> Option<f64> {
+    let mut values: Vec<f64> = case.baseline.iter().map(|sample| sample.value).collect();
+    (!values.is_empty()).then(|| median(&mut values))
 }
 
 /// A limit has no score of its own: it is shown with the one from which its severity is given.

@@ -112,8 +112,12 @@ impl Book {
     }
 
     fn place_all(&mut self, step: &mut Step, fresh: &mut Vec<Anomaly>) {
+        // Of what began in the same bucket the furthest out of line leads: it is what people read first.
         fresh.sort_by(|a, b| {
-            (a.onset, b.severity, &a.series).cmp(&(b.onset, a.severity, &b.series))
+            (a.onset, b.severity)
+                .cmp(&(b.onset, a.severity))
+                .then(b.score.abs().total_cmp(&a.score.abs()))
+                .then_with(|| a.series.cmp(&b.series))
         });
         for anomaly in fresh.drain(..) {
             // One given twice is known by now.

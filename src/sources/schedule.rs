@@ -3,7 +3,8 @@
 //!
 //! - A bucket is read *fresh* once, when it has closed and its documents have had the time to arrive (`delay`).
 //! - What is missing after failures or a pause is read again: up to the look-back fresh, the older part as
-//!   backfill, nothing older than the history that detection wants.
+//!   backfill, nothing older than the history that detection wants. History that cannot be read in time is asked
+//!   for in part, so that it does not keep us from what is fresh.
 //! - Between fresh reads the newest buckets are *corrected*: read again as far back as documents come late.
 //! - A source that knows which buckets have changed since is believed: corrections reach back to the first of them,
 //!   however late its documents came, within the history.
@@ -14,10 +15,10 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta};
 
 use super::{Settings, Span};
-use crate::model::{Completeness, UtcTime, WindowKind, bucket_floor};
+use crate::model::{Completeness, FailureKind, UtcTime, WindowKind, bucket_floor};
 
 /// Measurements of the lag that are remembered.
 const LAGS: usize = 10;
@@ -145,6 +146,7 @@ impl Schedule {
             self.corrected_at = Some(now);
         }
         if !completeness.is_complete() {
+            self.ask_for_less(span, completeness);
             let doublings = self.failures.min(10);
             self.failures = self.failures.saturating_add(1);
             let back_off = now + (BACK_OFF * 2_i32.pow(doublings)).min(BACK_OFF_MOST);
@@ -166,6 +168,15 @@ impl Schedule {
                 self.lags.pop_front();
             }
             self.lags.push_back(lag);
+        }
+    }
+
+    /// History that cannot be read in time must not keep us from reading what is fresh.
+    fn ask_for_less(&mut self, span: Span, completeness: &Completeness) {
+        let late = matches!(completeness, Completeness::Failed { kind: FailureKind::Deadline, .. });
+        if late && span.kind == WindowKind::Backfill {
+            let half = bucket_floor(DateTime::UNIX_EPOCH + self.history / 2, self.bucket);
+            self.history = (half - DateTime::UNIX_EPOCH).max(self.lookback);
         }
     }
 
@@ -237,7 +248,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::FailureKind;
 
     const HISTORY: Duration = Duration::from_mins(65);
 
@@ -323,6 +333,23 @@ mod tests {
         assert_eq!(schedule.next(at(80)), Step::Wait(at(500)));
         schedule.done(missed, &failed(Some(at(500_000))), None, at(500));
         assert_eq!(schedule.next(at(501)), Step::Wait(at(500 + 3_600)));
+    }
+
+    #[test]
+    fn history_that_takes_too_long_is_asked_for_in_part() {
+        let mut schedule = Schedule::new(&Settings::default(), HISTORY, None);
+        let late = Completeness::Failed {
+            kind: FailureKind::Deadline,
+            reason: "slow".to_owned(),
+            retry_at: None,
+        };
+        let mut lengths = Vec::new();
+        for attempt in 0..7 {
+            let span = read(&mut schedule, minute(attempt * 2));
+            lengths.push((span.to - span.from).num_minutes());
+            schedule.done(span, &late, None, minute(attempt * 2));
+        }
+        assert_eq!(lengths, [65, 32, 16, 8, 5, 5, 5]);
     }
 
     #[test]

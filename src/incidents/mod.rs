@@ -3,6 +3,7 @@
 //! Everyone else speaks to it through [`Handle`]. Its queue holds [`QUEUE`] commands; when it is full the
 //! sender waits, so that back-pressure runs up to the sources.
 
+mod backlog;
 pub mod fingerprint;
 mod settings;
 pub mod state;

@@ -4,7 +4,6 @@
 //! the dispatcher as emergencies, and everything is committed as soon as the store takes it. A commit may be
 //! repeated without harm, so an error after which nobody knows what happened needs no care of its own.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,11 +12,12 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::state::{Book, Effects, Notice, Rules};
+use super::backlog::{Backlog, owed};
+use super::state::{Book, Effects, Rules};
 use super::{Envelope, Reply, Route, Snapshot};
 use crate::clock::Clock;
-use crate::model::{Change, Incident, IncidentId, Severity, Silence, SilenceId, UtcTime};
-use crate::store::{Changes, Emergency, Error, Owed, Store};
+use crate::model::{Incident, Severity};
+use crate::store::{Emergency, Error, Owed, Store};
 use crate::telemetry::Metrics;
 
 /// How often time is let pass for the book, on the wall clock: silences end, held-back updates become due.
@@ -29,9 +29,6 @@ const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LAST_RETRY: Duration = Duration::from_secs(15);
 /// A single failure is a hiccup; so many in a row are an incident.
 const FAILURES_OF_AN_INCIDENT: u32 = 2;
-/// How many messages may wait for the store. When it is full, an update is dropped, or else the oldest one:
-/// the incident itself is kept, and P1 and P2 were sent from memory.
-const BACKLOG: usize = 10_000;
 
 /// What the writer needs.
 pub struct Writer {
@@ -342,8 +339,8 @@ impl Desk {
         }
         if let Err(error) = self.store.commit(&self.backlog.changes()).await {
             tracing::error!(
-                error = %error, incidents = self.backlog.incidents.len(),
-                messages = self.backlog.owed.len(), "incidents were not written before the end"
+                error = %error, incidents = self.backlog.incidents(),
+                messages = self.backlog.messages(), "incidents were not written before the end"
             );
         }
     }
@@ -352,71 +349,4 @@ impl Desk {
 fn answer_to(reply: oneshot::Sender<Reply>, answer: Reply) {
     // Whoever asked may have gone away: the command is carried out all the same.
     drop(reply.send(answer));
-}
-
-fn owed(incident: &Incident, notice: &Notice, now: UtcTime) -> Vec<Owed> {
-    let to = |receiver: &String| Owed {
-        incident: incident.id.clone(),
-        receiver: receiver.clone(),
-        change: notice.change,
-        severity: incident.severity,
-        revision: incident.revision,
-        due_at: now,
-        created_at: now,
-    };
-    notice.receivers.iter().map(to).collect()
-}
-
-/// What is not committed yet: each incident once, as it is now; of updates only the newest.
-#[derive(Default)]
-struct Backlog {
-    incidents: BTreeMap<IncidentId, Incident>,
-    silences: BTreeMap<SilenceId, Silence>,
-    owed: Vec<Owed>,
-}
-
-impl Backlog {
-    /// Adds a step's effects; answers how many messages had to be dropped.
-    fn add(&mut self, effects: &Effects, now: UtcTime) -> usize {
-        for incident in &effects.incidents {
-            self.incidents.insert(incident.id.clone(), incident.clone());
-        }
-        for silence in &effects.silences {
-            self.silences.insert(silence.id.clone(), silence.clone());
-        }
-        let mut dropped = 0;
-        for notice in &effects.notices {
-            let Some(incident) = self.incidents.get(&notice.incident) else { continue };
-            for owed in owed(incident, notice, now) {
-                self.owed.retain(|older| {
-                    older.change != Change::Updated
-                        || older.incident != owed.incident
-                        || older.receiver != owed.receiver
-                });
-                if self.owed.len() >= BACKLOG {
-                    let updated = |owed: &Owed| owed.change == Change::Updated;
-                    self.owed.remove(self.owed.iter().position(updated).unwrap_or(0));
-                    dropped += 1;
-                }
-                self.owed.push(owed);
-            }
-        }
-        dropped
-    }
-
-    fn changes(&self) -> Changes {
-        Changes {
-            incidents: self.incidents.values().cloned().collect(),
-            owed: self.owed.clone(),
-            silences: self.silences.values().cloned().collect(),
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.incidents.is_empty() && self.silences.is_empty() && self.owed.is_empty()
-    }
-
-    fn clear(&mut self) {
-        *self = Self::default();
-    }
 }

@@ -4,11 +4,12 @@ use crate::model::{Evidence, Gate, Outlook, SeriesKey, Severity, Signal, UtcTime
 
 use super::Tuning;
 use super::baseline::Baseline;
+use super::context::Context;
 use super::engine::{Engine, Watched};
 use super::judge::{self, Ruling};
 use super::memory::{Kept, read_hour};
 use super::series::{Cell, Series};
-use super::step::{Context, expect};
+use super::step::expect;
 
 impl Engine {
     /// Judges the window of a series that ends at `at` (the newest one if absent) again. `history` are rows of

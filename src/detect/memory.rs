@@ -6,13 +6,12 @@
 //!
 //! A row that cannot be read is skipped and counted: history can be read again from its source.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD_NO_PAD;
 use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Point, Quantiles, SeriesKey, SourceName, UtcTime};
+use crate::model::{SeriesKey, SourceName, UtcTime};
 
+use super::cells;
 use super::engine::{Engine, Watched};
 use super::episode::{Carried, Episode, FrozenRecord, OpenRecord, Record};
 use super::series::{Cell, Series};
@@ -167,7 +166,7 @@ impl Engine {
         let mut hours: Vec<(HourRecord, Vec<Cell>)> = Vec::new();
         for row in of("series_hour") {
             match parse::<HourRecord>(row)
-                .and_then(|hour| decode(&hour.cells).map(|cells| (hour, cells)))
+                .and_then(|hour| cells::decode(&hour.cells).map(|cells| (hour, cells)))
             {
                 Some(hour) => hours.push(hour),
                 None => found.skipped += 1,
@@ -275,7 +274,7 @@ impl Engine {
 /// The buckets of a stored hour: its first bucket, and what was known.
 pub(super) fn read_hour(row: &Kept) -> Option<(SeriesKey, i64, Vec<Cell>)> {
     let hour = parse::<HourRecord>(row)?;
-    let cells = decode(&hour.cells)?;
+    let cells = cells::decode(&hour.cells)?;
     Some((hour.series, hour.from, cells))
 }
 
@@ -330,16 +329,15 @@ fn hour_row(
     (head, capacity): (i64, i64),
     interval_seconds: i64,
 ) -> Option<Kept> {
-    let mut bytes = vec![1_u8];
-    for bucket in from..from + KEPT_TOGETHER {
+    let cells = (from..from + KEPT_TOGETHER).map(|bucket| {
         let kept = bucket >= head - capacity && bucket < head;
-        encode(if kept { series.cell(bucket) } else { Cell::Unread }, &mut bytes);
-    }
+        if kept { series.cell(bucket) } else { Cell::Unread }
+    });
     let record = HourRecord {
         source: source.clone(),
         series: series.key.clone(),
         from,
-        cells: STANDARD_NO_PAD.encode(bytes),
+        cells: cells::encode(cells),
     };
     Some(Kept {
         kind: "series_hour".to_owned(),
@@ -369,81 +367,4 @@ fn mark_row(known: &Watched, head: i64, interval_seconds: i64, now: UtcTime) -> 
         at: now,
         body: Some(serde_json::to_string(&record).ok()?),
     })
-}
-
-fn encode(cell: Cell, bytes: &mut Vec<u8>) {
-    let mut put = |tag: u8, numbers: &[f64]| {
-        bytes.push(tag);
-        for number in numbers {
-            bytes.extend_from_slice(&number.to_le_bytes());
-        }
-    };
-    match cell {
-        Cell::Unread => put(0, &[]),
-        Cell::Absent => put(1, &[]),
-        Cell::Present(Point::Count(number)) => put(2, &[number]),
-        Cell::Present(Point::Ratio { part, whole }) => put(3, &[part, whole]),
-        Cell::Present(Point::Mean { sum, count }) => put(4, &[sum, f64::from(count)]),
-        Cell::Present(Point::Max(value)) => put(5, &[value]),
-        Cell::Present(Point::Quantiles(found)) => {
-            bytes.push(6);
-            bytes.extend_from_slice(&found.count.to_le_bytes());
-            for value in found.values {
-                bytes.extend_from_slice(&value.to_le_bytes());
-            }
-        }
-    }
-}
-
-fn decode(text: &str) -> Option<Vec<Cell>> {
-    let bytes = STANDARD_NO_PAD.decode(text).ok()?;
-    let (&version, mut rest) = bytes.split_first()?;
-    if version != 1 {
-        return None;
-    }
-    let mut cells = Vec::new();
-    while let Some((&tag, after)) = rest.split_first() {
-        rest = after;
-        cells.push(match tag {
-            0 => Cell::Unread,
-            1 => Cell::Absent,
-            2 => Cell::Present(Point::Count(double(&mut rest)?)),
-            3 => {
-                let (part, whole) = (double(&mut rest)?, double(&mut rest)?);
-                Cell::Present(Point::Ratio { part, whole })
-            }
-            4 => {
-                let (sum, count) = (double(&mut rest)?, double(&mut rest)?);
-                #[expect(
-                    clippy::cast_possible_truncation,
-                    clippy::cast_sign_loss,
-                    reason = "saturates, and was written from a u32"
-                )]
-                let count = count as u32;
-                Cell::Present(Point::Mean { sum, count })
-            }
-            5 => Cell::Present(Point::Max(double(&mut rest)?)),
-            6 => {
-                let count = u32::from_le_bytes(take(&mut rest)?);
-                let mut values = [0.0; 7];
-                for value in &mut values {
-                    *value = f32::from_le_bytes(take(&mut rest)?);
-                }
-                Cell::Present(Point::Quantiles(Quantiles { count, values }))
-            }
-            _ => return None,
-        });
-    }
-    let full = i64::try_from(cells.len()).is_ok_and(|number| number == KEPT_TOGETHER);
-    full.then_some(cells)
-}
-
-fn double(rest: &mut &[u8]) -> Option<f64> {
-    take(rest).map(f64::from_le_bytes).filter(|number| number.is_finite())
-}
-
-fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
-    let (bytes, after) = rest.split_first_chunk::<N>()?;
-    *rest = after;
-    Some(*bytes)
 }

@@ -14,9 +14,12 @@
 mod absence;
 mod baseline;
 mod beta_binomial;
+mod cells;
+mod context;
 mod engine;
 mod episode;
 mod explain;
+mod intake;
 mod judge;
 mod memory;
 mod robust;

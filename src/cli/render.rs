@@ -6,7 +6,7 @@ use crate::http::types::{
     AnomalyView, GateView, IncidentDetail, IncidentList, IncidentSummary, SilenceList,
     SilenceStatus, SilenceView, VerdictView, Why,
 };
-use crate::model::{MemberState, Recurrence, UtcTime};
+use crate::model::{MemberState, Recurrence, Unit, UtcTime};
 use crate::sources::Checked;
 
 /// Writing into a `String` cannot fail.
@@ -202,7 +202,7 @@ fn verdict(verdict: &VerdictView) -> String {
         let numbers: Vec<_> = verdict
             .numbers
             .iter()
-            .map(|(name, value)| format!("{} {value}", clean(name)))
+            .map(|(name, value)| format!("{} {}", clean(name), Unit::Count.show(*value)))
             .collect();
         put!(out, "  numbers: {}", numbers.join(", "));
     }

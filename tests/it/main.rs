@@ -14,6 +14,7 @@ mod embedded_rsyslog;
 mod fault_sweep;
 mod http;
 mod judges;
+mod kill;
 mod outbox;
 mod pagerduty;
 mod scenes;

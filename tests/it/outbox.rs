@@ -2,16 +2,20 @@
 //! whatever the store and the receivers do.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use sentinelops::incidents::Command;
 use sentinelops::lifecycle::Ending;
-use sentinelops::model::{Change, DeliveryState, Incident, IncidentState, Severity};
+use sentinelops::model::{
+    Change, DeliveryState, Finding, Incident, IncidentKind, IncidentState, Severity,
+};
 use sentinelops::notify::dispatcher::{Pace, Receiver};
-use sentinelops::store::Emergency;
+use sentinelops::store::{self, Emergency, Faults, IncidentFilter, Store};
 
-use crate::support::incidents::{at, incident, owed};
+use crate::support::incidents::{anomaly, at, incident, owed};
 use crate::support::recorder::{Plan, Recorder, down, refused, throttled};
-use crate::support::rig::{Rig, backed, named, receiver};
+use crate::support::rig::{Rig, backed, memory_store, named, receiver};
 use crate::support::time::HeldTime;
 
 const MINUTE: Duration = Duration::from_mins(1);
@@ -295,7 +299,7 @@ async fn an_emergency_goes_out_from_memory_and_is_settled_later() {
     })
     .await;
     // The store can be written again; the writer commits what it could not commit then.
-    let changes = sentinelops::store::Changes {
+    let changes = store::Changes {
         incidents: vec![opened.clone()],
         owed: messages.to_vec(),
         ..Default::default()
@@ -309,4 +313,119 @@ async fn an_emergency_goes_out_from_memory_and_is_settled_later() {
     assert_eq!(pagerduty.heard(), ["INC-1 opened", "INC-1 resolved"]);
     assert_eq!(slack.arrived()[1].receipt.as_deref(), Some("1.000"), "it edits the first message");
     assert_eq!(rig.endings(&opened).await["slack"], [DeliveryState::Delivered; 2]);
+}
+
+/// A store that can be read but not written, as on a full disk.
+#[derive(Debug, Default)]
+struct DiskFull(AtomicBool);
+
+impl Faults for DiskFull {
+    fn before(&self, verb: &'static str) -> store::Result<()> {
+        let writes = ["commit", "lease", "settle", "release", "remember"].contains(&verb);
+        if writes && self.0.load(Ordering::SeqCst) {
+            return Err(sqlx::Error::Io(std::io::Error::other("no space left on device")).into());
+        }
+        Ok(())
+    }
+
+    fn after(&self, _verb: &'static str) -> store::Result<()> {
+        Ok(())
+    }
+}
+
+fn fired(service: &str, severity: Severity, second: i64) -> Finding {
+    Finding::Fired(Box::new(anomaly(service, "error_rate", severity, at(second))))
+}
+
+async fn all(store: &Store) -> Vec<Incident> {
+    let filter = IncidentFilter { limit: 1_000, ..IncidentFilter::default() };
+    store.incidents(&filter).await.unwrap().1
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_disk_keeps_no_page_back() {
+    let _time = HeldTime::hold();
+    let (slack, pagerduty) = (Recorder::slack(), Recorder::pagerduty());
+    let receivers =
+        named([("slack", receiver(slack.clone())), ("pagerduty", receiver(pagerduty.clone()))]);
+    let full = Arc::new(DiskFull::default());
+    let sound = memory_store().await;
+    let unsound = sound.clone().with_faults(full.clone());
+    let rig = Rig::on(sound, unsound.clone(), receivers);
+    let handle = rig.write(unsound);
+    // One that was owed before the disk was full, and one that opens after it.
+    slack.always(Some(Plan::Fail(down())));
+    rig.ask(&handle, Command::Findings(vec![fired("a", Severity::P1, -60)])).await;
+    rig.until("PagerDuty has the first", || pagerduty.arrived().len() == 1).await;
+    full.0.store(true, Ordering::SeqCst);
+    slack.always(None);
+    rig.pass(Duration::from_mins(15)).await;
+    rig.ask(&handle, Command::Findings(vec![fired("b", Severity::P1, 840)])).await;
+    let soon = || {
+        let about = |service: &str| {
+            let fingerprint_is = |message: &crate::support::recorder::Arrived| {
+                message.title.starts_with(service) && message.change == Change::Opened
+            };
+            slack.arrived().iter().any(fingerprint_is)
+        };
+        about("a:") && about("b:")
+    };
+    rig.pass_until("both pages are out", Duration::from_secs(10), soon).await;
+    let about_us = |message: &crate::support::recorder::Arrived| message.title.contains("store");
+    rig.pass_until("it says that its store fails", Duration::from_mins(1), || {
+        pagerduty.arrived().iter().any(about_us)
+    })
+    .await;
+    full.0.store(false, Ordering::SeqCst);
+    rig.pass(Duration::from_mins(1)).await;
+    rig.quiet(Duration::from_mins(1)).await;
+    let incidents = all(&rig.store).await;
+    assert_eq!(incidents.len(), 3, "{incidents:?}");
+    for incident in &incidents {
+        for recorder in [&slack, &pagerduty] {
+            let mut openings = recorder.arrived();
+            openings.retain(|m| m.incident == incident.id && m.change == Change::Opened);
+            assert_eq!(openings.len(), 1, "{} once: {openings:?}", incident.title);
+        }
+        let is_ours = matches!(incident.kind, IncidentKind::Store { .. });
+        assert_eq!(incident.is_open(), !is_ours, "the store is well again: {incident:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_storm_is_one_message_and_p1_goes_first() {
+    let _time = HeldTime::hold();
+    let (slack, pagerduty) = (Recorder::slack(), Recorder::pagerduty());
+    let paced = |recorder: &Arc<Recorder>, kind: &str| Receiver {
+        pace: Pace::of(kind),
+        ..receiver(recorder.clone())
+    };
+    let receivers =
+        named([("slack", paced(&slack, "slack")), ("pagerduty", paced(&pagerduty, "pagerduty"))]);
+    let rig = Rig::start(receivers).await;
+    let handle = rig.write(rig.store.clone());
+    for batch in 0..10_i64 {
+        // Each in a window of its own, so that none joins another.
+        let findings = (0..50).map(|number| {
+            let severity = if number == 49 { Severity::P1 } else { Severity::P3 };
+            fired(&format!("svc-{batch}-{number}"), severity, -(batch * 50 + number) * 2_400)
+        });
+        rig.ask(&handle, Command::Findings(findings.collect())).await;
+        rig.pass(Duration::from_secs(6)).await;
+    }
+    rig.quiet(Duration::from_mins(2)).await;
+    let incidents = all(&rig.store).await;
+    let is_storm = |incident: &&Incident| matches!(incident.kind, IncidentKind::Storm { .. });
+    let storms: Vec<&Incident> = incidents.iter().filter(is_storm).collect();
+    let [storm] = storms[..] else { panic!("{} storms", storms.len()) };
+    let IncidentKind::Storm { incidents: listed } = &storm.kind else { unreachable!() };
+    assert!(listed.len() >= 480, "{} of 500 are listed", listed.len());
+    assert_eq!(storm.severity, Severity::P1);
+    for recorder in [&slack, &pagerduty] {
+        let mut openings = recorder.arrived();
+        openings.retain(|message| message.change == Change::Opened);
+        assert!(openings.len() <= 11, "{} openings announced", openings.len());
+        let first = openings.iter().find(|message| message.incident == storm.id).unwrap();
+        assert!(first.at <= at(10), "the storm was announced at {}", first.at);
+    }
 }

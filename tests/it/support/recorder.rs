@@ -14,6 +14,7 @@ pub(crate) struct Arrived {
     pub(crate) at: UtcTime,
     pub(crate) incident: IncidentId,
     pub(crate) fingerprint: String,
+    pub(crate) title: String,
     pub(crate) change: Change,
     pub(crate) severity: Severity,
     /// The incident's revision that the message showed.
@@ -107,6 +108,7 @@ impl Recorder {
             at: message.now,
             incident: message.incident.id.clone(),
             fingerprint: message.incident.fingerprint.clone(),
+            title: message.incident.title.clone(),
             change: message.change,
             severity: message.incident.severity,
             revision: message.incident.revision,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sentinelops::clock::{Clock, TimerClock};
+use sentinelops::incidents::{self, Command, Handle, Reply, Route, Snapshot, Writer};
 use sentinelops::lifecycle::{Ending, Lifecycle};
 use sentinelops::model::{Change, Delivery, DeliveryState, Incident, UtcTime};
 use sentinelops::notify::Notifier;
@@ -84,6 +85,30 @@ impl Rig {
         Self { store, clock, metrics, receivers, emergency, lifecycle }
     }
 
+    /// Adds the writer of incidents, on its own view of the store: everything goes to Slack, all but mere
+    /// updates to `PagerDuty`.
+    pub(crate) fn write(&self, its: Store) -> Handle {
+        let (commands, asked) = mpsc::channel(incidents::QUEUE);
+        let (snapshot, snapshots) = watch::channel(Arc::new(Snapshot::default()));
+        let settings = incidents::Settings::default();
+        let route: Route = Arc::new(|_, change| match change {
+            Change::Updated => vec!["slack".to_owned()],
+            _ => vec!["slack".to_owned(), "pagerduty".to_owned()],
+        });
+        let writer = Writer {
+            store: its,
+            rules: settings.rules(&incidents::CorrelationSettings::default()),
+            route,
+            clock: self.clock.clone(),
+            metrics: self.metrics.clone(),
+            commands: asked,
+            snapshot,
+            emergency: self.emergency.clone(),
+        };
+        self.lifecycle.spawn("incidents", incidents::run(writer, self.lifecycle.soft()));
+        Handle::new(commands, snapshots)
+    }
+
     pub(crate) fn now(&self) -> UtcTime {
         self.clock.now()
     }
@@ -95,6 +120,20 @@ impl Rig {
         let incidents = vec![incident.clone()];
         let changes = Changes { incidents, owed, ..Changes::default() };
         self.store.commit(&changes).await.unwrap();
+    }
+
+    /// Asks the writer, and moves time should it wait for something.
+    pub(crate) async fn ask(&self, handle: &Handle, command: Command) -> Reply {
+        let answer = handle.ask(command);
+        tokio::pin!(answer);
+        for _ in 0..400 {
+            tokio::select! {
+                biased;
+                reply = &mut answer => return reply.unwrap(),
+                () = self.breathe() => tokio::time::advance(Duration::from_millis(50)).await,
+            }
+        }
+        panic!("the writer does not answer");
     }
 
     /// Moves time, in steps small enough for whatever waits to be done in between.

@@ -76,9 +76,11 @@ pub trait Notifier: Send + Sync + Debug {
     /// incident), or how it failed.
     fn send<'a>(&'a self, message: &'a Outgoing) -> BoxFuture<'a, Result<Receipt, Failure>>;
 
-    /// Whether later updates may stand in for earlier ones that were not sent yet. Pages never coalesce.
+    /// Whether a message shows the whole incident as it is, so that one that was sent stands for every change
+    /// that it shows already. Not so where each change is an event of its own: a trigger ends nothing at
+    /// `PagerDuty`, however far the incident was when it was sent.
     fn coalesces(&self) -> bool {
-        true
+        false
     }
 }
 

@@ -190,6 +190,10 @@ impl Notifier for Slack {
         "slack"
     }
 
+    fn coalesces(&self) -> bool {
+        true
+    }
+
     fn send<'a>(&'a self, message: &'a Outgoing) -> BoxFuture<'a, Result<Receipt, Failure>> {
         Box::pin(async move {
             match tokio::time::timeout(LONGEST_SEND, self.deliver(message)).await {

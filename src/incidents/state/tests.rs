@@ -646,6 +646,21 @@ fn a_restart_changes_nothing() {
 }
 
 #[test]
+fn ten_thousand_services_are_one_incident_that_fits_a_row() {
+    let mut story = Story::new();
+    for _ in 0..3 {
+        let all = (0..10_000).map(|n| story.fired(&format!("service-{n}"), P2)).collect();
+        story.find(all);
+        story.wait(1);
+    }
+    assert_eq!(story.book.incidents().count(), 1);
+    let incident = story.book.incidents().next().unwrap();
+    assert_eq!(incident.members.len(), 10_000);
+    let bytes = serde_json::to_string(incident).unwrap().len();
+    assert!(bytes < 10_000 * 1_000, "{bytes}");
+}
+
+#[test]
 fn the_book_forgets_what_is_long_over() {
     let mut story = Story::new();
     story.fires("a", P1);

@@ -1,6 +1,6 @@
 //! The list of all settings with their defaults, which the documentation and the shipped file are held to.
 
-use super::{Config, layers};
+use super::{Config, tree};
 use crate::detect::{Limit, Method, ServiceSettings, SignalSettings, SomeThresholds};
 use crate::model::{Direction, Severity};
 use crate::notify::settings::{Console, PagerDuty, Rule, Slack, Webhook};
@@ -18,19 +18,19 @@ impl Config {
     /// Every setting with its default as text: what the documentation must name. What may stand several times
     /// is shown once, as `NAME` in maps and `[]` in lists.
     pub fn catalogue() -> Vec<(String, String)> {
-        let mut all = layers::listed(&layers::dict_of(&Self::default()));
+        let mut all = tree::listed(&tree::dict_of(&Self::default()));
         for (prefix, entry) in [
-            ("notify.slack.NAME", layers::dict_of(&Slack::default())),
-            ("notify.pagerduty.NAME", layers::dict_of(&PagerDuty::default())),
-            ("notify.webhook.NAME", layers::dict_of(&Webhook::default())),
-            ("notify.console.NAME", layers::dict_of(&Console::default())),
-            ("notify.routes[]", layers::dict_of(&Rule::default())),
-            ("elasticsearch.metrics[]", layers::dict_of(&metric())),
-            ("detection.signals.NAME", layers::dict_of(&signal())),
-            ("detection.signals.NAME.limits[]", layers::dict_of(&limit())),
-            ("detection.services.NAME", layers::dict_of(&service())),
+            ("notify.slack.NAME", tree::dict_of(&Slack::default())),
+            ("notify.pagerduty.NAME", tree::dict_of(&PagerDuty::default())),
+            ("notify.webhook.NAME", tree::dict_of(&Webhook::default())),
+            ("notify.console.NAME", tree::dict_of(&Console::default())),
+            ("notify.routes[]", tree::dict_of(&Rule::default())),
+            ("elasticsearch.metrics[]", tree::dict_of(&metric())),
+            ("detection.signals.NAME", tree::dict_of(&signal())),
+            ("detection.signals.NAME.limits[]", tree::dict_of(&limit())),
+            ("detection.services.NAME", tree::dict_of(&service())),
         ] {
-            let entries = layers::listed(&entry);
+            let entries = tree::listed(&entry);
             all.extend(
                 entries.into_iter().map(|(path, value)| (format!("{prefix}.{path}"), value)),
             );
@@ -44,7 +44,7 @@ impl Config {
                     // Absent keys leave the level above.
                     if last == "may_stop" { "false" } else { "none" }.to_owned()
                 } else {
-                    layers::shown(&value)
+                    tree::shown(&value)
                 };
                 (path, default)
             })

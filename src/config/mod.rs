@@ -7,6 +7,7 @@ mod env;
 mod explain;
 mod layers;
 mod rooms;
+mod tree;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -233,7 +234,7 @@ fn refused(name: &str) -> Problem {
 
 /// Secrets that stand literally in a file.
 fn secrets_in_files(config: &Config, layers: &[Layer]) -> Vec<Problem> {
-    layers::texts(config)
+    tree::texts(config)
         .into_iter()
         .filter(|(_, text)| text == "***" || has_password(text))
         .filter_map(|(path, _)| {

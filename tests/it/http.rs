@@ -1,4 +1,5 @@
-//! The API as clients see it: bodies, refusals, and who may ask.
+//! The API as clients see it: bodies, refusals, and who may ask. Long because every route and every refusal is
+//! asked for once, over one rig.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

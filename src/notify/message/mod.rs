@@ -9,6 +9,7 @@ mod explain;
 mod tests;
 mod words;
 
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
 use chrono::Duration;
@@ -105,7 +106,7 @@ pub fn compose(outgoing: &Outgoing) -> Message {
     let severity = if standing == Standing::Resolved { incident.worst } else { incident.severity };
     let mut members: Vec<&Member> =
         incident.members.iter().filter(|m| is_of_turn(incident, m)).collect();
-    members.sort_by(|a, b| rank(b).total_cmp(&rank(a)));
+    members.sort_by(|a, b| worst_first(a, b));
     let services: Vec<String> =
         incident.services().into_iter().map(|service| clean(service, NAME)).collect();
     Message {
@@ -150,18 +151,17 @@ fn is_of_turn(incident: &Incident, member: &Member) -> bool {
 }
 
 /// Worst first: what goes on before what is over, then severity, then the earlier onset, since the first to
-/// break is the likelier cause.
-fn rank(member: &Member) -> f64 {
-    let severity = match member.anomaly.severity {
-        Severity::P1 => 4.0,
-        Severity::P2 => 3.0,
-        Severity::P3 => 2.0,
-        Severity::P4 => 1.0,
+/// break is the likelier cause, then the larger score.
+pub fn worst_first(a: &Member, b: &Member) -> Ordering {
+    let over = |member: &Member| member.state == MemberState::Recovered;
+    let severity = |member: &Member| {
+        if over(member) { member.worst } else { member.anomaly.severity }
     };
-    let firing = if member.state == MemberState::Firing { 1e12 } else { 0.0 };
-    #[expect(clippy::cast_precision_loss, reason = "seconds since the epoch are far below 2^53")]
-    let onset = member.anomaly.onset.timestamp() as f64;
-    firing + severity * 1e11 - onset.clamp(0.0, 9e10)
+    over(a)
+        .cmp(&over(b))
+        .then(severity(b).cmp(&severity(a)))
+        .then(a.anomaly.onset.cmp(&b.anomaly.onset))
+        .then(b.anomaly.score.abs().total_cmp(&a.anomaly.score.abs()))
 }
 
 fn label(change: Change, standing: Standing, severity: Severity) -> String {

@@ -206,8 +206,17 @@ fn the_worst_that_goes_on_leads_and_the_first_to_break_breaks_ties() {
     let message = compose(&outgoing(incident.clone(), Change::Opened));
     assert!(message.headline.starts_with("payment-service"), "{}", message.headline);
     incident.members[2].state = MemberState::Recovered;
-    let message = compose(&outgoing(incident, Change::Updated));
+    let message = compose(&outgoing(incident.clone(), Change::Updated));
     assert!(message.headline.starts_with("order-service"), "{}", message.headline);
+    // Broken in the same minute: the larger score leads, whoever joined first.
+    for member in &mut incident.members {
+        member.state = MemberState::Firing;
+        member.anomaly.severity = Severity::P1;
+        member.anomaly.onset = incident.onset;
+    }
+    incident.members[0].anomaly.score = 99.0;
+    let message = compose(&outgoing(incident, Change::Updated));
+    assert!(message.headline.starts_with("gateway"), "{}", message.headline);
 }
 
 #[test]

@@ -12,6 +12,7 @@ use crate::model::{Anomaly, MemberState, Receipt};
 use crate::net;
 use crate::notify::chart;
 use crate::notify::exchange::exchange;
+use crate::notify::message::worst_first;
 use crate::notify::{Failure, Outgoing, Reason, Retry};
 
 /// How long a chart may take altogether: the receipt of the page waits for it.
@@ -108,15 +109,10 @@ impl Slack {
     }
 }
 
-/// The anomaly that goes on and is worst; the earliest of equals.
+/// The anomaly that goes on and is worst: that of the message's first line.
 fn worst(outgoing: &Outgoing) -> Option<&Anomaly> {
     let firing = outgoing.incident.members.iter().filter(|m| m.state == MemberState::Firing);
-    firing
-        .max_by(|a, b| {
-            let (a, b) = (&a.anomaly, &b.anomaly);
-            a.severity.cmp(&b.severity).then(b.onset.cmp(&a.onset))
-        })
-        .map(|member| &member.anomaly)
+    firing.min_by(|a, b| worst_first(a, b)).map(|member| &member.anomaly)
 }
 
 fn malformed(detail: &str) -> Refusal {

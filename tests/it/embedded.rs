@@ -344,7 +344,8 @@ async fn a_full_queue_tells_senders_to_come_back() {
     let mut answer = String::new();
     slow.read_to_string(&mut answer).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer:.100}");
-    let taken = store.post("/_bulk", &[NDJSON], line.repeat(200_000 / line.len())).await;
+    // The largest request that is allowed fits into an empty queue.
+    let taken = store.post("/_bulk", &[NDJSON], line.repeat(1_000_000 / line.len())).await;
     assert_eq!(taken.status(), StatusCode::OK);
     let shown = store.metrics.render();
     assert!(shown.contains("sentinelops_intake_requests_total{status=\"429\"} 1"), "{shown}");

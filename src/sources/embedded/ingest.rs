@@ -22,6 +22,8 @@ use super::writer::Queued;
 const LARGE: usize = 256 * 1_024;
 /// Room is counted in units of this many bytes.
 const UNIT: usize = 1_024;
+/// Room beyond the setting, as room is taken in steps: the largest request fits an empty queue.
+const SLACK: usize = 128 * 1_024;
 
 /// Writes documents to the log store. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -100,7 +102,7 @@ impl Room {
 
 impl Ingest {
     pub(super) fn new(shared: Arc<Shared>, queue: mpsc::Sender<Queued>) -> Self {
-        let units = shared.settings.queue_mb * 1_000_000 / UNIT;
+        let units = (shared.settings.queue_mb * 1_000_000 + SLACK) / UNIT;
         Self { shared, queue, room: Arc::new(Semaphore::new(units)), ids: Arc::new(Ids::new()) }
     }
 
@@ -225,7 +227,7 @@ impl Ingest {
     }
 
     fn waiting(&self) -> usize {
-        let units = self.shared.settings.queue_mb * 1_000_000 / UNIT;
+        let units = (self.shared.settings.queue_mb * 1_000_000 + SLACK) / UNIT;
         units.saturating_sub(self.room.available_permits()) * UNIT
     }
 

@@ -1,10 +1,16 @@
 //! The command line: its arguments, its help, and what people read.
 
+use std::path::Path;
+use std::process::Command;
+
 use sentinelops::cli;
 use sentinelops::http::types::{IncidentDetail, IncidentList, SilenceList, Why};
+use sentinelops::http::{Server, Settings};
+use sentinelops::secret::Secret;
 use sentinelops::sources::Checked;
 use serde_json::json;
 
+use crate::http::{TOKEN, local, parts};
 use crate::support::messages::at;
 
 #[test]
@@ -151,4 +157,108 @@ fn what_people_read_reads_well() {
     ];
     assert!(!shown.concat().contains('\u{1b}'));
     insta::assert_snapshot!(shown.join("\n--------\n"));
+}
+
+/// Runs the binary in a folder of its own with nothing but these variables; answers code, output and errors.
+fn run(folder: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> (i32, String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_sentinelops"))
+        .args(arguments)
+        .env_clear()
+        .env("USER", "ana")
+        .envs(variables.iter().copied())
+        .current_dir(folder)
+        .output()
+        .unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn exit_codes_are_as_documented() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("bad.yaml"), "polling: {intervall_seconds: 1}").unwrap();
+    // Nobody listens on the discard port.
+    let nobody = [("SENTINELOPS_URL", "http://127.0.0.1:9")];
+    for (arguments, variables, code, error) in [
+        (&["--version"][..], &[][..], 0, ""),
+        (&["frobnicate"], &[], 2, "unrecognized subcommand"),
+        (&["incidents", "list", "--limit", "0"], &[], 2, "0 is not in 1..=500"),
+        (&["silence", "add", "--for", "1h", "--reason", "x"], &[], 2, "--service"),
+        (&["silence", "add", "--all", "--for", "soon", "--reason", "x"], &[], 2, "90m, 2h, 3d"),
+        (&["why", "x", "error_rate", "yesterday"], &[], 2, "2026-11-21T03:15:00Z"),
+        (&["run", "--config", "bad.yaml"], &[], 2, "did you mean polling.interval_seconds?"),
+        (&["run", "--config", "none.yaml"], &[], 2, "none.yaml: cannot be read"),
+        (&["run"], &[("PAGERDUTY_API_KEY", "u+x")], 2, "PAGERDUTY_ROUTING_KEY"),
+        (&["incidents", "list", "--url", "ftp://x"], &[], 2, "--url `ftp://x`"),
+        (&["incidents", "list"], &nobody, 1, "no daemon answers at http://127.0.0.1:9/"),
+        (&["why", "x"], &nobody, 1, "no daemon answers at http://127.0.0.1:9/"),
+    ] {
+        let (found, _, errors) = run(folder.path(), arguments, variables);
+        assert_eq!(found, code, "{arguments:?}: {errors}");
+        assert!(errors.contains(error), "{arguments:?}: {errors}");
+    }
+}
+
+#[test]
+fn settings_are_shown_without_secrets_and_completions_are_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let token = [("SENTINELOPS_HTTP__TOKEN", TOKEN)];
+    for arguments in [&["check", "--show"][..], &["check", "--show", "--json"]] {
+        let (code, shown, errors) = run(folder.path(), arguments, &token);
+        assert_eq!(code, 0, "{errors}");
+        assert!(shown.contains("***") && !shown.contains(TOKEN), "{shown}");
+    }
+    let (code, shown, _) = run(folder.path(), &["completions", "bash"], &[]);
+    assert!(code == 0 && shown.contains("_sentinelops"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commands_speak_to_the_daemon() {
+    let settings = Settings { token: Secret::new(TOKEN), ..local() };
+    let (state, lifecycle, _folder) = parts(settings, false).await;
+    let server = Server::bind(state).await.unwrap();
+    let url = format!("http://{}", server.address());
+    lifecycle.spawn("http", server.run(lifecycle.soft()));
+    let told = tokio::task::spawn_blocking(move || {
+        let folder = tempfile::tempdir().unwrap();
+        let ask = |arguments: &[&str]| {
+            run(
+                folder.path(),
+                arguments,
+                &[("SENTINELOPS_URL", &url), ("SENTINELOPS_TOKEN", TOKEN)],
+            )
+        };
+        let id = "INC-20261121-031620-3f9a2c";
+        let (code, _, errors) =
+            run(folder.path(), &["incidents", "list"], &[("SENTINELOPS_URL", &url)]);
+        assert!(code == 1 && errors.contains("SENTINELOPS_TOKEN"), "{errors}");
+        let (code, listed, _) = ask(&["incidents", "list", "--state", "open", "--json"]);
+        assert_eq!(code, 0);
+        assert_eq!(serde_json::from_str::<IncidentList>(&listed).unwrap().total, 1);
+        let (code, shown, _) = ask(&["incidents", "show", id]);
+        assert!(code == 0 && shown.contains("60 of 90 requests failed"), "{shown}");
+        let (code, shown, _) = ask(&["incidents", "ack", id, "--actor", "ben@desk"]);
+        assert!(code == 0 && shown.contains("is acknowledged"), "{shown}");
+        let (code, shown, _) = ask(&["incidents", "resolve", id, "--outcome", "real"]);
+        assert!(code == 0 && shown.contains("is resolved"), "{shown}");
+        let (code, _, errors) = ask(&["incidents", "show", "../../etc/passwd"]);
+        assert!(code == 1 && errors.contains("Incident not found (404)"), "{errors}");
+        let (_, shown, _) = ask(&["incidents", "show", id]);
+        assert!(shown.contains("ben@desk") && shown.contains("ana@"), "{shown}");
+        let silence =
+            ["silence", "add", "--service", "order-*", "--for", "2h", "--reason", "deploy"];
+        let (code, shown, errors) = ask(&silence);
+        assert!(code == 0 && shown.contains("active   order-*"), "{shown}{errors}");
+        let silence = shown.split_whitespace().next().unwrap().to_owned();
+        let (code, shown, _) = ask(&["silence", "expire", &silence]);
+        assert!(code == 0 && shown.contains("expired"), "{shown}");
+        let (code, shown, _) = ask(&["silence", "list"]);
+        assert!(code == 0 && shown.contains(&silence), "{shown}");
+        let (code, shown, _) = ask(&["why", "payment-service"]);
+        assert!(code == 0 && shown.contains("held    persistence"), "{shown}");
+        let (code, _, errors) = ask(&["why", "nobody"]);
+        assert!(code == 1 && errors.contains("Nothing is kept"), "{errors}");
+    });
+    told.await.unwrap();
+    lifecycle.stop();
 }

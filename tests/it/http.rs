@@ -30,7 +30,7 @@ use crate::support::messages::{at, outage};
 use crate::support::time::eventually;
 
 const NOW: &str = "2026-11-21T03:30:00Z";
-const TOKEN: &str = "0123456789abcdef0123";
+pub(crate) const TOKEN: &str = "0123456789abcdef0123";
 
 #[derive(Debug)]
 struct Fixed;
@@ -172,11 +172,14 @@ fn request(method: &str, path: &str) -> axum::http::request::Builder {
     Request::builder().method(method).uri(path).header("host", "127.0.0.1:8080")
 }
 
-fn local() -> Settings {
+pub(crate) fn local() -> Settings {
     Settings { listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..Settings::default() }
 }
 
-async fn parts(settings: Settings, blind: bool) -> (State, Lifecycle, tempfile::TempDir) {
+pub(crate) async fn parts(
+    settings: Settings,
+    blind: bool,
+) -> (State, Lifecycle, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let url = format!("sqlite:{}", folder.path().join("s.db").display());
     let store = Store::open(&store::Settings { url, ..store::Settings::default() }).await.unwrap();

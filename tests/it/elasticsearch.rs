@@ -172,7 +172,7 @@ async fn keys_and_passwords() {
         node.must("POST", "_security/api_key", Some(body)).await
     };
     let with_key = |key: &str| Settings { api_key: Secret::new(key), ..plain.clone() };
-    let reader = key(json!(["read", "view_index_metadata"])).await;
+    let reader = key(json!(["read"])).await;
     let nobody = key(json!(["monitor"])).await;
     let text = |answer: &Value, field: &str| answer[field].as_str().unwrap().to_owned();
 

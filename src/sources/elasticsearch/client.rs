@@ -277,7 +277,7 @@ impl Client {
         let words = body.as_ref().map(|body| format!(": {}", body.words())).unwrap_or_default();
         let advice = match status.as_u16() {
             401 => " (check elasticsearch.api_key, or username and password)",
-            403 => " (the key needs the privileges `read` and `view_index_metadata` on the index)",
+            403 => " (the key needs the privilege `read` on the index)",
             _ => "",
         };
         let mentions = |text: &str| body.as_ref().is_some_and(|body| body.mentions(text));

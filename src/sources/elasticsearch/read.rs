@@ -115,7 +115,9 @@ impl Reader {
             outcome,
             Completeness::Partial { .. } | Completeness::Failed { kind: FailureKind::Refused, .. }
         );
-        self.names.tidy();
+        if self.names.too_many() {
+            (self.names, self.serving) = (Names::default(), HashSet::new());
+        }
         outcome
     }
 

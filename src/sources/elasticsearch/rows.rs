@@ -36,12 +36,9 @@ impl Names {
         new
     }
 
-    /// Forgets names that nobody else holds, once there are more than a deployment has.
-    pub(super) fn tidy(&mut self) {
-        const MANY: usize = 100_000;
-        if self.0.len() > MANY {
-            self.0.retain(|name| Arc::strong_count(name) > 1);
-        }
+    /// Whether there are more than a deployment has: names that come and go must not pile up.
+    pub(super) fn too_many(&self) -> bool {
+        self.0.len() > 100_000
     }
 }
 

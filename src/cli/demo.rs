@@ -29,7 +29,7 @@ use crate::notify::dispatcher::{Pace, Receiver, Receivers};
 use crate::simulate::{Scenario, Scene, bulk_body};
 use crate::sources::embedded::{Embedded, Ingest};
 use crate::store::{IncidentFilter, Store};
-use crate::telemetry::Metrics;
+use crate::telemetry::{self, Metrics};
 
 /// The index that the documents name; the log store keeps none apart.
 const INDEX: &str = "app-logs-000001";
@@ -76,6 +76,9 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<ExitCode> {
             options.listen
         );
     }
+    // Only what is wrong, on standard error.
+    let logging = telemetry::Settings { level: "warn".to_owned(), ..Default::default() };
+    telemetry::start(&logging)?;
     let scratch = Scratch::new("sentinelops-demo").context("make a temporary folder")?;
     let config = settings(options, &scratch);
     let tell = Narrator { silent: options.json };

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use sqlx::{Any, Row, Transaction};
 
 use super::{Changes, Error, IncidentFilter, Owed, Result, Store, rows, sql};
-use crate::model::{Incident, IncidentId, IncidentState, Silence, UtcTime, micros};
+use crate::model::{Change, Incident, IncidentId, IncidentState, Silence, UtcTime, micros};
 
 impl Store {
     /// Commits one step of the incident writer, in one transaction: incidents (an older revision never
@@ -30,6 +30,14 @@ impl Store {
             for owed in &changes.owed {
                 put_owed(&mut tx, number, owed).await?;
                 number += 1;
+            }
+            let endings = endings_for_stand_ins(&mut tx, &changes.owed).await?;
+            if !endings.is_empty() {
+                let mut number = self.take_numbers(&mut tx, endings.len()).await?;
+                for owed in &endings {
+                    put_owed(&mut tx, number, owed).await?;
+                    number += 1;
+                }
             }
             tx.commit().await?;
             Ok(())
@@ -171,6 +179,32 @@ async fn put_silence(tx: &mut Transaction<'static, Any>, silence: &Silence) -> R
         .execute(&mut **tx)
         .await?;
     Ok(())
+}
+
+/// Whoever was told of an incident in another's stead is told of its end too, though no route says so: else
+/// its alert would stay open for ever.
+async fn endings_for_stand_ins(
+    tx: &mut Transaction<'static, Any>,
+    owed: &[Owed],
+) -> Result<Vec<Owed>> {
+    let mut endings: Vec<Owed> = Vec::new();
+    for end in owed.iter().filter(|owed| owed.change == Change::Resolved) {
+        let told: Vec<String> = sqlx::query_scalar(sql::TOLD)
+            .bind(end.incident.0.as_str())
+            .fetch_all(&mut **tx)
+            .await?;
+        for receiver in told {
+            let same = |other: &Owed| {
+                other.incident == end.incident
+                    && other.receiver == receiver
+                    && other.change == Change::Resolved
+            };
+            if !owed.iter().any(same) && !endings.iter().any(same) {
+                endings.push(Owed { receiver, ..end.clone() });
+            }
+        }
+    }
+    Ok(endings)
 }
 
 async fn put_owed(tx: &mut Transaction<'static, Any>, number: i64, owed: &Owed) -> Result<()> {

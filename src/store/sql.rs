@@ -50,6 +50,9 @@ pub(super) const OWE: &str = "insert into deliveries \
      values ($1, $2, $3, $4, $5, $6, 'owed', 0, $7, $8) \
      on conflict (incident_id, receiver, change, revision) do nothing";
 
+pub(super) const TOLD: &str =
+    "select distinct receiver from deliveries where incident_id = $1 order by receiver";
+
 pub(super) const DELIVERIES: &str = "select id, incident_id, receiver, change, severity, revision, state, \
      attempts, due_at, leased_until, last_error, created_at, finished_at \
      from deliveries where incident_id = $1 order by id";

@@ -179,6 +179,23 @@ async fn a_p1_that_keeps_failing_goes_to_the_fallback_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_fallback_that_was_told_of_an_incident_hears_of_its_end() {
+    let _time = HeldTime::hold();
+    let (slack, spare) = (Recorder::slack(), Recorder::pagerduty());
+    let receivers =
+        named([("slack", backed(slack.clone(), "spare")), ("spare", receiver(spare.clone()))]);
+    let rig = Rig::start(receivers).await;
+    slack.plan([Plan::Fail(refused())]);
+    let opened = p(Severity::P1, "INC-1");
+    rig.owe(&opened, Change::Opened, &["slack"]).await;
+    rig.quiet(MINUTE).await;
+    let over = next(&opened, |incident| incident.state = IncidentState::Resolved);
+    rig.owe(&over, Change::Resolved, &["slack"]).await;
+    rig.quiet(MINUTE).await;
+    assert_eq!(spare.heard(), ["INC-1 opened", "INC-1 resolved"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_p1_behind_a_receiver_that_hangs_goes_to_the_fallback_in_time() {
     let _time = HeldTime::hold();
     let (slack, spare) = (Recorder::slack(), Recorder::pagerduty());

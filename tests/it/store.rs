@@ -302,6 +302,8 @@ async fn a_later_message_supersedes_an_owed_update(place: &Place) {
         ("slack acknowledged", Delivered),
         ("slack updated", Owed),
         ("slack resolved", Owed),
+        // Nobody asked for it, but the pager was told of the opening.
+        ("pager resolved", Owed),
     ];
     assert_eq!(
         states(&store, "INC-1").await,

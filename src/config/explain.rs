@@ -10,6 +10,12 @@ pub(super) fn explain(kind: &Kind, path: &str, known: &[String]) -> String {
         {
             format!("must be {expected}")
         }
+        // What stands in the place of a whole receiver is most likely its token.
+        Kind::InvalidType(_, expected)
+            if expected.starts_with("struct ") || expected == "a map" =>
+        {
+            format!("must be {}", wanted(expected))
+        }
         Kind::InvalidType(found, expected) | Kind::InvalidValue(found, expected) => {
             let quotes = matches!(
                 found,

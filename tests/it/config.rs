@@ -173,6 +173,19 @@ fn settings_are_printed_without_secrets() {
 }
 
 #[test]
+fn a_secret_in_the_wrong_place_is_not_printed() {
+    for name in ["SENTINELOPS_NOTIFY__SLACK__TEAM", "SENTINELOPS_NOTIFY__SLACK", "SENTINELOPS_HTTP"]
+    {
+        let message = refused("", &[(name, "xoxb-hunter2")]);
+        assert!(
+            message.contains("must be a map of settings") && message.contains(name),
+            "{message}"
+        );
+        assert!(!message.contains("hunter2"), "{message}");
+    }
+}
+
+#[test]
 fn an_empty_section_means_its_defaults() {
     assert_eq!(load("polling:\nincidents:\n", &[]), Config::default());
 }

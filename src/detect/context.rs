@@ -111,6 +111,8 @@ impl Context<'_> {
             .case(series, baseline, end, 1)
             .filter(|case| self.worth_alone(case))
             .and_then(|case| judge::rule(&case))
+            // A limit knows nothing of chance: few requests of a single bucket break it too easily.
+            .filter(|ruling| ruling.score.fixed.is_none())
             .filter(|ruling| open || ruling.severity == Some(Severity::P1));
         match (whole, alone) {
             (whole, Some(alone)) if alone.severity > whole.and_then(|whole| whole.severity) => {

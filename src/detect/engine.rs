@@ -13,7 +13,7 @@ use crate::model::{
 use super::absence::STEADY;
 use super::baseline::Baseline;
 use super::context::Context;
-use super::series::{Cell, Series, Shape};
+use super::series::{Cell, Run, Series, Shape};
 use super::sight::Sight;
 use super::step::step;
 use super::{Settings, Tuning};
@@ -174,7 +174,7 @@ impl Engine {
                 (false, true) => {
                     series.episode = None;
                     series.carried = None;
-                    series.run = 0;
+                    series.run = Run::default();
                     series.touched = true;
                 }
                 _ => {}

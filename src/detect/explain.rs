@@ -8,7 +8,7 @@ use super::context::Context;
 use super::engine::{Engine, Watched};
 use super::judge::{self, Ruling};
 use super::memory::{Kept, read_hour};
-use super::series::{Cell, Series};
+use super::series::{Cell, Run, Series};
 use super::step::expect;
 
 impl Engine {
@@ -95,7 +95,7 @@ impl Engine {
         recalled.carried = kept.carried.clone().filter(|carried| carried.to <= end);
         recalled.merge(end - shape.capacity + shape.window, end, shape, signal.measure);
         if end == head {
-            (recalled.run, recalled.run_end) = (kept.run, kept.run_end);
+            recalled.run = kept.run;
         }
         recalled
     }
@@ -173,7 +173,12 @@ fn conclude(
     verdict.spread = finite(ruling.score.spread);
     verdict.evidence.gates.push(ladder(&ruling, context.tuning));
     let Some(severity) = ruling.severity else { return };
-    let lasted = if series.run_end == end { series.run } else { 1 };
+    let mut run = series.run;
+    if run.end != end {
+        run = Run::default();
+        run.count(end, severity);
+    }
+    let lasted = run.lasted(severity);
     let needed = context.judgements(severity);
     let fired = series.episode.is_some() || lasted >= needed;
     if series.episode.is_none() {

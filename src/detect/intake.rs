@@ -4,7 +4,7 @@
 use crate::model::{Finding, Point, Row, UtcTime, WindowKind, Windows};
 
 use super::engine::Engine;
-use super::series::{Cell, Series};
+use super::series::{Cell, Run, Series};
 
 impl Engine {
     /// The rows that can be used, by bucket; the others are counted.
@@ -146,7 +146,7 @@ impl Engine {
             }
             series.seen = series.seen.min(to);
             series.known_to = series.known_to.min(to);
-            series.run = 0;
+            series.run = Run::default();
         }
         known.head = Some(to);
         known.judged = known.judged.min(to);

@@ -14,7 +14,7 @@ use crate::model::{SeriesKey, SourceName, UtcTime};
 use super::cells;
 use super::engine::{Engine, Watched};
 use super::episode::{Carried, Episode, FrozenRecord, OpenRecord, Record};
-use super::series::{Cell, Series};
+use super::series::{Cell, Run, Series};
 use super::sight::Sight;
 
 /// Buckets in a row of `series_hour`.
@@ -66,8 +66,8 @@ struct MarkRecord {
     head: i64,
     judged: i64,
     sight: Sight,
-    /// Series out of line that are no episode yet: judgements in a row, the first end, the last.
-    runs: Vec<(SeriesKey, u32, i64, i64)>,
+    /// Series out of line that are no episode yet.
+    runs: Vec<(SeriesKey, Run)>,
 }
 
 /// The key of a row about a series; `hour_prefix` begins with it.
@@ -182,9 +182,9 @@ impl Engine {
                 _ => found.skipped += 1,
             }
         }
-        for (key, run, start, end) in runs {
+        for (key, run) in runs {
             if let Some(series) = self.find_or_add(&key) {
-                (series.run, series.run_start, series.run_end) = (run, start, end);
+                series.run = run;
             }
         }
         let shape = self.shape;
@@ -199,12 +199,7 @@ impl Engine {
         found
     }
 
-    fn restore_mark(
-        &mut self,
-        mark: MarkRecord,
-        now: UtcTime,
-        runs: &mut Vec<(SeriesKey, u32, i64, i64)>,
-    ) {
+    fn restore_mark(&mut self, mark: MarkRecord, now: UtcTime, runs: &mut Vec<(SeriesKey, Run)>) {
         // Marks of another bucket length, or from a future that a wrong clock wrote, mean nothing.
         let future = self.time(mark.head) > now + TimeDelta::days(1);
         if mark.interval_seconds != self.interval_seconds || future {
@@ -357,8 +352,8 @@ fn mark_row(known: &Watched, head: i64, interval_seconds: i64, now: UtcTime) -> 
         runs: known
             .series
             .iter()
-            .filter(|series| series.run > 0 && series.episode.is_none())
-            .map(|series| (series.key.clone(), series.run, series.run_start, series.run_end))
+            .filter(|series| series.run.length > 0 && series.episode.is_none())
+            .map(|series| (series.key.clone(), series.run))
             .collect(),
     };
     Some(Kept {

@@ -1,7 +1,9 @@
 //! The kept buckets of one series: a ring of the newest closed buckets, and windows cut out of it.
 //! Buckets are numbered by their start divided by the interval; a window is named by the number after its last.
 
-use crate::model::{Measure, Point, Quantiles, SeriesKey};
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Measure, Point, Quantiles, SeriesKey, Severity};
 
 use super::Sample;
 use super::baseline::{Baseline, Lens};
@@ -32,6 +34,37 @@ pub(super) struct Shape {
     pub(super) bucket_minutes: f64,
 }
 
+/// Judgements out of line in a row.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Run {
+    /// How many.
+    pub(super) length: u32,
+    /// How many of the newest were graded P2 or worse.
+    pub(super) paging: u32,
+    /// The window that the first was about, by its end, and the last.
+    pub(super) start: i64,
+    pub(super) end: i64,
+}
+
+impl Run {
+    /// Counts a judgement; told of the same window again (a correction), it does not count twice.
+    pub(super) fn count(&mut self, end: i64, severity: Severity) {
+        let paging = severity >= Severity::P2;
+        if self.length == 0 {
+            *self = Self { length: 1, paging: u32::from(paging), start: end, end };
+        } else if self.end != end {
+            self.length += 1;
+            self.paging = if paging { self.paging + 1 } else { 0 };
+            self.end = end;
+        }
+    }
+
+    /// The judgements in a row that speak for a severity.
+    pub(super) fn lasted(&self, severity: Severity) -> u32 {
+        if severity >= Severity::P2 { self.paging } else { self.length }
+    }
+}
+
 /// One series.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Series {
@@ -45,10 +78,8 @@ pub(super) struct Series {
     merged: Box<[f64]>,
     /// The newest bucket in which it was present.
     pub(super) seen: i64,
-    /// Out of line so many judgements in a row, the last of them at this end; not yet an episode.
-    pub(super) run: u32,
-    pub(super) run_end: i64,
-    pub(super) run_start: i64,
+    /// Judgements out of line in a row that are not yet an episode.
+    pub(super) run: Run,
     /// What is going on.
     pub(super) episode: Option<Box<Episode>>,
     /// What the last episode leaves behind until clean history has grown again.
@@ -83,9 +114,7 @@ impl Series {
             cells: vec![Cell::Unread; capacity].into_boxed_slice(),
             merged: vec![f64::NAN; merged].into_boxed_slice(),
             seen: i64::MIN,
-            run: 0,
-            run_end: i64::MIN,
-            run_start: i64::MIN,
+            run: Run::default(),
             episode: None,
             carried: None,
             orphan: None,

@@ -23,7 +23,7 @@ pub struct Settings {
     pub min_data_points: u32,
     /// Consecutive windows, not overlapping, that P3 and P4 must last before they open an incident.
     pub persistence_windows: u32,
-    /// Judgements in a row (one a bucket) that P2 must last before it opens an incident.
+    /// Judgements in a row (one a bucket) that must all be P2 or worse before a P2 opens an incident.
     pub p2_judgements: u32,
     /// Good closed buckets after which a series has recovered.
     pub recovery_buckets: u32,

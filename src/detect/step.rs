@@ -6,7 +6,7 @@ use super::baseline::Baseline;
 use super::context::Context;
 use super::episode::{Carried, Episode};
 use super::judge::{self, Ruling, Times};
-use super::series::{Cell, Series};
+use super::series::{Cell, Run, Series};
 use super::threshold::Threshold;
 
 /// Judges the window that ends at `end`. True if what the store keeps of the series' episode has changed.
@@ -41,18 +41,12 @@ pub(super) fn step(
     let baseline = kept.as_ref().unwrap_or(scratch);
     let ruling = context.rule(series, baseline, end, false);
     let Some((ruling, length)) = ruling.filter(|(ruling, _)| ruling.severity.is_some()) else {
-        series.run = 0;
+        series.run = Run::default();
         return changed | watch_orphan(series, context, baseline, end, out);
     };
     let Some(severity) = ruling.severity else { return changed };
-    if series.run_end != end || series.run == 0 {
-        series.run += 1;
-        if series.run == 1 {
-            series.run_start = end;
-        }
-        series.run_end = end;
-    }
-    if series.run < context.judgements(severity) {
+    series.run.count(end, severity);
+    if series.run.lasted(severity) < context.judgements(severity) {
         return changed;
     }
     open(series, context, (scratch, kept), end, (ruling, length, severity), out) | changed
@@ -75,7 +69,7 @@ fn open(
         frozen.windows.clear();
         frozen.buckets.clear();
     }
-    let first = if length == 1 { end - 1 } else { series.run_start - context.shape.window };
+    let first = if length == 1 { end - 1 } else { series.run.start - context.shape.window };
     let onset = context.onset(series, &frozen, end, first);
     let Some(anomaly) = tell(series, context, &frozen, end, (ruling, length, severity), onset)
     else {
@@ -155,7 +149,7 @@ fn go_on(
         let from = series.carried.as_ref().map_or(episode.onset, |old| old.from.min(episode.onset));
         series.carried =
             Some(Box::new(Carried { from, to: episode.good_from, baseline: episode.frozen }));
-        series.run = 0;
+        series.run = Run::default();
         return true;
     }
     if let Some(reason) = new_normal(series, &episode, context, scratch, end) {
@@ -165,7 +159,7 @@ fn go_on(
             Finding::Passed { anomaly: Box::new(episode.peak), ended: context.time(end) }
         });
         series.carried = None;
-        series.run = 0;
+        series.run = Run::default();
         return true;
     }
     let mut worse = false;

@@ -1,11 +1,14 @@
 //! Absolute limits beside z (`error_rate above 0.2`). They need no baseline, so they also serve a new service,
 //! and a start in the middle of an outage.
 
-use crate::model::Severity;
+use crate::model::{Measure, Severity};
 
 use super::beta_binomial::of_requests;
 use super::robust::median;
 use super::{Case, Detector, Gauge, LARGEST_Z, Limit, Score, minutes_text};
+
+/// A limit knows nothing of chance, so a ratio needs so many times the least volume to break one.
+const RATIO_VOLUME: f64 = 4.0;
 
 /// Absolute limits.
 #[derive(Debug, Clone, Copy, Default)]
@@ -34,6 +37,10 @@ impl Detector for Threshold {
         let limit = Self::broken(&case.tuning.limits, current.value)?;
         let bound = limit.above.or(limit.below)?;
         let counted = current.whole > 0.0;
+        let ratio = case.signal.measure == Measure::Ratio;
+        if ratio && current.whole < RATIO_VOLUME * case.tuning.minimum_volume {
+            return None;
+        }
         Some(Score {
             z: z_of(limit.severity, case).copysign(current.value - bound),
             current: current.value,

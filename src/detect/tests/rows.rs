@@ -249,6 +249,17 @@ fn a_limit_serves_a_start_in_the_middle_of_an_outage() {
 }
 
 #[test]
+fn a_limit_is_not_broken_by_a_handful_of_requests() {
+    // One in ten fails at all times; five of eight in one minute happens by chance once in some days.
+    let mut world = World::new();
+    for n in 0..70 {
+        world.minute(&with_other(Did::well(10).errors(n % 3)));
+    }
+    assert_eq!(world.minute(&with_other(Did::well(8).errors(5))), []);
+    assert_eq!(world.minutes(10, &with_other(Did::well(10).errors(1))), []);
+}
+
+#[test]
 fn limits_of_the_settings_stand_beside_z() {
     let mut world = World::with(
         "signals: {latency_p99: {limits: [{above: 2000, severity: P2}]}, error_rate: {limits: [{above: 0.2, severity: P2}]}}",

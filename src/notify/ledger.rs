@@ -214,3 +214,74 @@ impl Ledger {
         self.pending.iter_mut().find(|item| item.key == *key)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples::outage;
+    use super::*;
+
+    fn key(incident: &str, change: Change, revision: i64) -> Key {
+        Key { incident: IncidentId(incident.to_owned()), change, revision }
+    }
+
+    fn item(key: Key, severity: Severity) -> Pending {
+        let incident = outage();
+        let created_at = incident.opened_at;
+        let (attempts, due, handed_over) = (0, None, false);
+        Pending { key, incident, severity, created_at, attempts, due, handed_over }
+    }
+
+    #[test]
+    fn a_page_is_covered_by_a_page_only() {
+        let mut ledger = Ledger::default();
+        ledger.showed(&key("a", Change::Updated, 2), 3);
+        assert!(ledger.covers(&key("a", Change::Resolved, 3)));
+        assert!(!ledger.covers(&key("a", Change::Worsened, 3)));
+        assert!(!ledger.covers(&key("b", Change::Updated, 1)));
+        ledger.showed(&key("a", Change::Opened, 1), 3);
+        assert!(ledger.covers(&key("a", Change::Worsened, 3)));
+        assert!(!ledger.covers(&key("a", Change::Worsened, 4)));
+    }
+
+    #[test]
+    fn what_would_undo_a_later_page_is_overtaken() {
+        let mut ledger = Ledger::default();
+        ledger.remember(key("a", Change::Reopened, 5), Receipt::default());
+        assert!(ledger.overtaken(&key("a", Change::Resolved, 4)));
+        assert!(!ledger.overtaken(&key("a", Change::Opened, 1)));
+        assert!(!ledger.overtaken(&key("a", Change::Resolved, 6)));
+        assert!(!ledger.overtaken(&key("b", Change::Resolved, 4)));
+        ledger.recorded(&key("a", Change::Reopened, 5));
+        assert!(!ledger.overtaken(&key("a", Change::Resolved, 4)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn from_memory_the_worst_goes_first_and_each_incident_in_order() {
+        let mut ledger = Ledger::default();
+        for (incident, change, revision, severity) in [
+            ("a", Change::Worsened, 2, Severity::P1),
+            ("b", Change::Opened, 1, Severity::P2),
+            ("a", Change::Opened, 1, Severity::P2),
+            ("c", Change::Opened, 1, Severity::P1),
+        ] {
+            let item = item(key(incident, change, revision), severity);
+            assert!(ledger.queue(item.clone()) && ledger.queue(item), "taken once");
+        }
+        let mut order = Vec::new();
+        while let Some(next) = ledger.next_pending(Instant::now()).map(|item| item.key.clone()) {
+            ledger.unqueue(&next);
+            order.push(format!("{} {}", next.incident, next.revision));
+        }
+        assert_eq!(order, ["c 1", "b 1", "a 1", "a 2"]);
+    }
+
+    #[test]
+    fn only_so_much_is_remembered() {
+        let mut ledger = Ledger::default();
+        for number in 0..=REMEMBERED {
+            ledger.remember(key(&number.to_string(), Change::Opened, 1), Receipt::default());
+        }
+        assert_eq!(ledger.sent(&key("0", Change::Opened, 1)), None);
+        assert!(ledger.sent(&key("1", Change::Opened, 1)).is_some());
+    }
+}

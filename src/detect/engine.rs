@@ -1,5 +1,5 @@
 //! The engine: all series of all sources, one read at a time. It owns every state of detection; the pipeline
-//! around it carries findings and memory out.
+//! around it carries findings and memory out. Long because each of its verbs touches all of that state.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;

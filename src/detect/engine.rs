@@ -228,8 +228,7 @@ impl Engine {
         (all().count(), all().map(Series::bytes).sum())
     }
 
-    /// Rows that were refused since the start: unknown source or signal, outside the range that was read,
-    /// not finite.
+    /// Rows refused since the start: unknown source or signal, outside the range, not finite.
     pub fn refused(&self) -> u64 {
         self.refused
     }

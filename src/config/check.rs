@@ -78,6 +78,13 @@ fn polling(config: &Config, problems: &mut Problems) {
                 polling.lookback_minutes
             ),
         );
+    } else if bucket != 60 && config.elasticsearch.url.is_empty() {
+        problems.add(
+            "polling.bucket_seconds",
+            format!(
+                "is {bucket}, must be 60 without elasticsearch.url: the log store counts by minutes"
+            ),
+        );
     }
 }
 

@@ -187,11 +187,17 @@ impl Ledger {
         Some(self.pending.remove(index))
     }
 
-    /// The next to be sent from memory: the worst first, of one incident only the oldest.
+    /// The next to be sent from memory: of one incident only the oldest; first the one that the worst waits
+    /// behind.
     pub(super) fn next_pending(&self, now: Instant) -> Option<&Pending> {
         self.heads()
             .filter(|item| item.due.is_none_or(|due| due <= now))
-            .reduce(|best, item| if item.severity > best.severity { item } else { best })
+            .reduce(|best, item| if self.urgency(item) > self.urgency(best) { item } else { best })
+    }
+
+    fn urgency(&self, head: &Pending) -> Option<Severity> {
+        let of_incident = |item: &&Pending| item.key.incident == head.key.incident;
+        self.pending.iter().filter(of_incident).map(|item| item.severity).max()
     }
 
     /// When the next one will be due.
@@ -272,7 +278,7 @@ mod tests {
             ledger.unqueue(&next);
             order.push(format!("{} {}", next.incident, next.revision));
         }
-        assert_eq!(order, ["c 1", "b 1", "a 1", "a 2"]);
+        assert_eq!(order, ["a 1", "a 2", "c 1", "b 1"]);
     }
 
     #[test]

@@ -103,7 +103,8 @@ impl Ledger {
     /// A message about `key` went out and showed `revision`.
     pub(super) fn showed(&mut self, key: &Key, revision: i64) {
         let mut shown = self.shown.values.get(&key.incident).copied().unwrap_or_default();
-        shown.any = shown.any.max(revision);
+        // The last message counts, not the newest: one from memory may show less than the one before it.
+        shown.any = revision;
         if key.change.pages() {
             shown.paged = shown.paged.max(revision);
         }

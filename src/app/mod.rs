@@ -229,7 +229,16 @@ impl App {
         let address = server.address();
         task("http", Box::pin(server.run(soft.clone())));
 
-        let reloader = Reloader { config, metrics, router, receivers, extra, detection, http };
+        let reloader = Reloader {
+            config,
+            metrics,
+            router,
+            receivers,
+            extra,
+            detection,
+            http,
+            incidents: handle.clone(),
+        };
         Ok(Some(Self {
             lifecycle,
             tasks,
@@ -277,8 +286,8 @@ impl App {
     }
 
     /// Swaps to new settings, or leaves everything as it was. Answers the sections that need a restart.
-    pub fn reload(&mut self, config: Config) -> anyhow::Result<Vec<&'static str>> {
-        self.reloader.swap(config)
+    pub async fn reload(&mut self, config: Config) -> anyhow::Result<Vec<&'static str>> {
+        self.reloader.swap(config).await
     }
 
     /// Waits until something asks for the end, then for the tasks.
@@ -306,8 +315,10 @@ pub async fn run(config: Config, origins: Origins) -> anyhow::Result<Ending> {
             Signal::Stop => break,
             Signal::Reload => {
                 systemd::reloading();
-                let swapped =
-                    origins.load().map_err(anyhow::Error::from).and_then(|new| app.reload(new));
+                let swapped = match origins.load() {
+                    Ok(config) => app.reload(config).await,
+                    Err(error) => Err(error.into()),
+                };
                 match swapped {
                     Ok(fixed) if fixed.is_empty() => tracing::info!("settings reloaded"),
                     Ok(fixed) => tracing::warn!(

@@ -7,7 +7,7 @@ use anyhow::Context;
 use tokio::sync::watch;
 
 use crate::config::Config;
-use crate::incidents::Route;
+use crate::incidents::{Command, Handle, Route};
 use crate::notify::dispatcher::Receivers;
 use crate::notify::route::Router;
 use crate::telemetry::Metrics;
@@ -24,12 +24,13 @@ pub(super) struct Reloader {
     pub(super) extra: Receivers,
     pub(super) detection: watch::Sender<Arc<detect::Settings>>,
     pub(super) http: watch::Sender<Arc<http::Settings>>,
+    pub(super) incidents: Handle,
 }
 
 impl Reloader {
     /// Swaps to `config`; an error leaves everything as it was. Answers the sections whose changes need a
     /// restart.
-    pub(super) fn swap(&mut self, config: Config) -> anyhow::Result<Vec<&'static str>> {
+    pub(super) async fn swap(&mut self, config: Config) -> anyhow::Result<Vec<&'static str>> {
         let mut receivers = notify::receivers(&config.notify, &config.net, &self.metrics)
             .context("set up the receivers")?;
         receivers.extend(self.extra.clone());
@@ -40,6 +41,10 @@ impl Reloader {
         *self.router.write().unwrap_or_else(std::sync::PoisonError::into_inner) = router;
         self.detection.send_replace(Arc::new(config.detection.clone()));
         self.http.send_replace(Arc::new(config.http.clone()));
+        let rules = config.incidents.rules(&config.correlation);
+        if self.incidents.tell(Command::Reload(rules)).await.is_err() {
+            tracing::debug!("rules not swapped: the incident writer has stopped");
+        }
         let fixed = fixed(&self.config, &config);
         self.config = config;
         Ok(fixed)
@@ -66,8 +71,9 @@ fn fixed(old: &Config, new: &Config) -> Vec<&'static str> {
         ("polling", old.polling != new.polling),
         ("elasticsearch", old.elasticsearch != new.elasticsearch),
         ("embedded", old.embedded != new.embedded),
-        ("correlation", old.correlation != new.correlation),
-        ("incidents", old.incidents != new.incidents),
+        ("notify.base_url", old.notify.base_url != new.notify.base_url),
+        ("notify.delivery", old.notify.delivery != new.notify.delivery),
+        ("notify.heartbeat", old.notify.heartbeat != new.notify.heartbeat),
         ("store", old.store != new.store),
         ("http.listen", listener),
         ("logging", old.logging != new.logging),

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
+use self::state::Rules;
 use crate::model::{
     Analysis, Change, Correlation, Finding, Incident, IncidentId, Outcome, RunbookMatch, SeriesKey,
     Severity, Silence, SilenceId,
@@ -72,6 +73,8 @@ pub enum Command {
         /// Who asked.
         actor: String,
     },
+    /// The settings were read again: these rules hold from now on.
+    Reload(Rules),
 }
 
 /// Part of an explanation, or what could not be had.

@@ -26,6 +26,10 @@ impl Book {
             Command::ExpireSilence { id, actor } => self.expire(step, &id, &actor),
             Command::Enrich { id, enrichment } => self.enrich(step, &id, enrichment),
             Command::Test { actor } => self.test(step, &actor),
+            Command::Reload(rules) => {
+                self.rules = rules;
+                Reply::Done(None)
+            }
         }
     }
 

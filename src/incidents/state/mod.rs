@@ -167,12 +167,6 @@ impl Book {
         KEPT.max(rules.cooldown * 2)
     }
 
-    /// Uses other rules and routes from now on.
-    pub fn reload(&mut self, rules: Rules, route: Route) {
-        self.rules = rules;
-        self.route = route;
-    }
-
     /// Carries out a command.
     pub fn apply(&mut self, command: Command, now: UtcTime) -> Effects {
         let is_test = matches!(command, Command::Test { .. });

@@ -589,6 +589,16 @@ fn explanations_update_a_living_incident() {
 }
 
 #[test]
+fn rules_that_were_read_again_hold_from_now_on() {
+    let mut story = Story::new();
+    story.fires("a", P1);
+    story.wait(1).recovers("a");
+    let settings = Settings { dedup_cooldown_minutes: 2, ..Settings::default() };
+    story.apply(Command::Reload(settings.rules(&CorrelationSettings::default())));
+    assert_eq!(story.wait(3).fires("a", P1), "a opened slack+pager", "no reopening any more");
+}
+
+#[test]
 fn a_test_is_opened_and_ended() {
     let mut story = Story::new();
     let told = story.apply(Command::Test { actor: "ada".to_owned() });

@@ -10,7 +10,7 @@
 //! | opened, reopened | `trigger` |
 //! | worsened | `trigger`, unless PagerDuty was told the end and it is over |
 //! | updated | while nobody has acknowledged it: `trigger` with the new severity if that changed (no new notification), or if the opening never arrived; otherwise nothing |
-//! | acknowledged | `acknowledge` while it is acknowledged |
+//! | acknowledged | `acknowledge` while it is acknowledged, if its present key was triggered and not ended: a message that is late may stand before the `trigger` of a later turn |
 //! | resolved | `resolve` for every key |
 //!
 //! P1 to P4 are `critical`, `error`, `warning`, `info`; tests are `info` and say that they are tests.
@@ -32,9 +32,10 @@ const EVENT_BYTES: usize = 500_000;
 /// How many services are listed.
 const SERVICES: usize = 50;
 
-/// Notes on a receipt: the severity told last, and whether the end was told.
+/// Notes on a receipt: the severity told last, whether the end was told, and the key triggered last since then.
 const TOLD: &str = "severity";
 const ENDED: &str = "ended";
+const TRIGGERED: &str = "triggered";
 
 /// Sends events to one PagerDuty service.
 #[derive(Debug)]
@@ -74,29 +75,37 @@ impl Notifier for PagerDuty {
     }
 }
 
-/// The events that a message stands for, in the order in which they must arrive.
-fn events(outgoing: &Outgoing, routing_key: &str) -> Vec<Value> {
+fn note<'a>(outgoing: &'a Outgoing, name: &str) -> Option<&'a String> {
+    outgoing.receipt.as_ref().and_then(|receipt| receipt.notes.get(name))
+}
+
+/// Whether a message stands for a `trigger`.
+fn triggers(outgoing: &Outgoing) -> bool {
     let incident = &outgoing.incident;
-    let note = |name| outgoing.receipt.as_ref().and_then(|receipt| receipt.notes.get(name));
-    let ended = note(ENDED).is_some();
+    let ended = note(outgoing, ENDED).is_some();
     let open = incident.state == IncidentState::Open;
-    let trigger = match outgoing.change {
+    match outgoing.change {
         Change::Opened | Change::Reopened => true,
         Change::Worsened => incident.is_open() || !ended,
-        Change::Updated => match note(TOLD) {
+        Change::Updated => match note(outgoing, TOLD) {
             Some(told) => open && !ended && told != incident.severity.as_str(),
             None => open,
         },
         Change::Acknowledged | Change::Resolved => false,
-    };
-    if trigger {
+    }
+}
+
+/// The events that a message stands for, in the order in which they must arrive.
+fn events(outgoing: &Outgoing, routing_key: &str) -> Vec<Value> {
+    if triggers(outgoing) {
         return vec![trigger_event(outgoing, routing_key)];
     }
+    let key = current_key(outgoing);
+    let acknowledged = outgoing.incident.state == IncidentState::Acknowledged
+        && note(outgoing, TRIGGERED) == Some(&key);
     let plain = |action: &str, key: &str| json!({ "routing_key": routing_key, "event_action": action, "dedup_key": key });
     match outgoing.change {
-        Change::Acknowledged if incident.state == IncidentState::Acknowledged => {
-            vec![plain("acknowledge", &current_key(outgoing))]
-        }
+        Change::Acknowledged if acknowledged => vec![plain("acknowledge", &key)],
         Change::Resolved => keys(outgoing).iter().map(|key| plain("resolve", key)).collect(),
         _ => Vec::new(),
     }
@@ -132,9 +141,13 @@ fn receipt(outgoing: &Outgoing, name: &str) -> Receipt {
     receipt.at.get_or_insert(outgoing.now);
     let told = outgoing.incident.severity.as_str().to_owned();
     receipt.notes.insert(TOLD.to_owned(), told);
+    if triggers(outgoing) {
+        receipt.notes.insert(TRIGGERED.to_owned(), current_key(outgoing));
+    }
     match outgoing.change {
         Change::Resolved => {
             receipt.notes.insert(ENDED.to_owned(), outgoing.now.to_rfc3339());
+            receipt.notes.remove(TRIGGERED);
         }
         Change::Opened | Change::Reopened => {
             receipt.notes.remove(ENDED);
@@ -306,6 +319,26 @@ mod tests {
         late.change = Change::Acknowledged;
         late.incident.state = IncidentState::Open;
         assert!(actions(&late).is_empty());
+    }
+
+    #[test]
+    fn a_late_acknowledgement_is_not_told_of_a_key_that_was_not_triggered_yet() {
+        // Delivered so late that the incident was reopened and acknowledged again meanwhile.
+        let mut late = outgoing(outage(), Change::Opened);
+        late.incident.escalations = 1;
+        late.receipt = Some(receipt(&late, "pagerduty"));
+        late.incident.escalations = 0;
+        late.incident.state = IncidentState::Acknowledged;
+        late.change = Change::Acknowledged;
+        assert!(actions(&late).is_empty(), "the second key was triggered, not the first");
+        late.change = Change::Reopened;
+        late.receipt = Some(receipt(&late, "pagerduty"));
+        late.change = Change::Acknowledged;
+        assert_eq!(actions(&late), ["acknowledge 3f9a2c"]);
+        late.change = Change::Resolved;
+        late.receipt = Some(receipt(&late, "pagerduty"));
+        late.change = Change::Acknowledged;
+        assert!(actions(&late).is_empty(), "its end was told");
     }
 
     #[test]

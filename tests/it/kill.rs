@@ -14,7 +14,9 @@ use sentinelops::clock::{Clock, SystemClock};
 use sentinelops::incidents::state::Rules;
 use sentinelops::incidents::{self, Command, Handle, Reply, Route, Snapshot, Writer};
 use sentinelops::lifecycle::{Ending, Lifecycle};
-use sentinelops::model::{Change, DeliveryState, Finding, Incident, MemberState, Severity};
+use sentinelops::model::{
+    Change, Delivery, DeliveryState, Finding, Incident, MemberState, Severity,
+};
 use sentinelops::notify::dispatcher::{self, Dispatcher, Pace, Receivers};
 use sentinelops::notify::settings::{PagerDuty, Slack};
 use sentinelops::store::{self, EMERGENCIES, IncidentFilter, Store};
@@ -256,11 +258,19 @@ fn begun(slack: &FakeSlack) -> HashMap<String, usize> {
     begun
 }
 
-/// Lines in threads that were said before, word by word.
-fn repeated_lines(slack: &FakeSlack) -> usize {
-    let mut said = BTreeSet::new();
-    let replies = slack.calls("chat.postMessage").into_iter().filter(|c| !c["thread_ts"].is_null());
-    replies.filter(|call| !said.insert(call.to_string())).count()
+/// Messages that were begun again.
+fn begun_again(slack: &FakeSlack) -> usize {
+    begun(slack).values().map(|times| times - 1).sum()
+}
+
+/// Lines in threads beyond the deliveries that may say one. Lines cannot be told apart by their words: an incident
+/// that comes and goes within a minute says the same more than once, and is right to.
+fn lines_too_many(slack: &FakeSlack, deliveries: &[Delivery]) -> usize {
+    let calls = slack.calls("chat.postMessage");
+    let lines = calls.iter().filter(|call| !call["thread_ts"].is_null()).count();
+    let worth =
+        |delivery: &&Delivery| delivery.receiver == "slack" && delivery.change != Change::Opened;
+    lines.saturating_sub(deliveries.iter().filter(worth).count())
 }
 
 fn incident_of(call: &Value) -> String {
@@ -292,21 +302,25 @@ async fn nothing_owed_is_lost_by_a_hundred_kills() {
         told.seed += 2;
         let victim = Victim::start(&told).await;
         promised.extend(victim.kill_after(Duration::from_millis(dice.below(300))).await);
-        let repeated = repetitions(&slack);
+        let repeated = begun_again(&slack);
         // Counted from the start: what was on its way when a process was killed may arrive after the next one
         // has begun.
         assert!(repeated <= kill + 1, "{repeated} repetitions after {} kills", kill + 1);
     }
     let store = drain(&told).await;
-    assert!(repetitions(&slack) <= KILLS, "at most one repetition a kill");
     let incidents = all(&store).await;
+    let mut deliveries = Vec::new();
+    for incident in &incidents {
+        deliveries.extend(store.deliveries(&incident.id).await.unwrap());
+    }
+    let repeated = begun_again(&slack) + lines_too_many(&slack, &deliveries);
+    assert!(repeated <= KILLS, "{repeated} repetitions: at most one a kill");
     println!(
-        "{} incidents, {} promised, {} events, {} calls of Slack, {} messages repeated",
+        "{} incidents, {} promised, {} events, {} calls of Slack, {repeated} messages repeated",
         incidents.len(),
         promised.len(),
         pagerduty.events().len(),
         slack.methods().len(),
-        repetitions(&slack)
     );
     let sent = pagerduty.events().len() + slack.methods().len();
     assert!(sent > 2 * KILLS, "only {sent} messages: hardly any load");
@@ -317,10 +331,6 @@ async fn nothing_owed_is_lost_by_a_hundred_kills() {
     check_deliveries(&store, &incidents).await;
     check_slack(&store, &slack, &incidents).await;
     check_pagerduty(&store, &pagerduty, &incidents).await;
-}
-
-fn repetitions(slack: &FakeSlack) -> usize {
-    begun(slack).values().map(|times| times - 1).sum::<usize>() + repeated_lines(slack)
 }
 
 /// Starts once more and lets everything be delivered; then stops as by SIGTERM.
@@ -364,6 +374,17 @@ async fn check_slack(store: &Store, slack: &FakeSlack, incidents: &[Incident]) {
     }
 }
 
+/// Without the ends of what was not open: `PagerDuty` drops them. They are sent on purpose, for every key that a
+/// process may have triggered without living long enough to write it down.
+fn with_effect(actions: &[String]) -> Vec<&str> {
+    let mut is_open = false;
+    let has_effect = |action: &&str| {
+        let was_open = std::mem::replace(&mut is_open, *action != "resolve");
+        was_open || *action != "resolve"
+    };
+    actions.iter().map(String::as_str).filter(has_effect).collect()
+}
+
 async fn check_pagerduty(store: &Store, pagerduty: &FakePagerDuty, incidents: &[Incident]) {
     assert_eq!(pagerduty.refused(), Vec::<String>::new());
     let alerts = pagerduty.alerts();
@@ -374,10 +395,11 @@ async fn check_pagerduty(store: &Store, pagerduty: &FakePagerDuty, incidents: &[
     }
     for incident in incidents {
         let of_incident = |key: &str| key.split(':').next() == Some(&incident.fingerprint);
-        let keys: Vec<&String> = events.keys().filter(|key| of_incident(key)).collect();
+        let heard = |key: &&String| of_incident(key) && !with_effect(&events[*key]).is_empty();
+        let keys: Vec<&String> = events.keys().filter(heard).collect();
         assert!(!keys.is_empty(), "PagerDuty never heard of {}", incident.id);
         for key in &keys {
-            let actions = &events[*key];
+            let actions = with_effect(&events[*key]);
             assert_eq!(actions[0], "trigger", "{key}: {actions:?}");
             let turns = actions.windows(2).filter(|two| two[0] == "resolve" && two[1] == "trigger");
             let turns = u32::try_from(turns.count()).unwrap();

@@ -8,9 +8,12 @@ use std::time::Duration;
 use sentinelops::detect::{Engine, Frame, Settings};
 use sentinelops::model::{
     Completeness, Finding, Point, QUANTILES, Quantiles, Row, ServiceName, Severity, Signal,
-    UtcTime, WindowKind, Windows,
+    SourceName, UtcTime, WindowKind, Windows,
 };
 use sentinelops::simulate::{Level, Scenario, Scene};
+use sentinelops::sources::{BoxFuture, Checked, Schedule, Source, Span, Step};
+
+use crate::support::faulty::{Faults, Faulty};
 
 const SOURCE: &str = "logs";
 
@@ -165,6 +168,92 @@ fn a_p1_is_found_within_ninety_seconds_of_its_onset() {
     let p95 = waits[waits.len() * 95 / 100];
     assert!(p95 <= 90, "{p95} s; all: {waits:?}");
     println!("time to page: median {} s, 95 % {p95} s, plus the lag", waits[waits.len() / 2]);
+}
+
+/// A scene as a source: everything it will ever hold, of which a read answers its span.
+#[derive(Debug)]
+struct Played {
+    name: SourceName,
+    all: Windows,
+}
+
+impl Source for Played {
+    fn name(&self) -> &SourceName {
+        &self.name
+    }
+
+    fn signals(&self) -> Vec<Signal> {
+        signals()
+    }
+
+    fn read(&mut self, span: Span) -> BoxFuture<'_, Windows> {
+        let within = |row: &&Row| span.from <= row.start && row.start < span.to;
+        let rows = self.all.rows.iter().filter(within).cloned().collect();
+        let (from, to, kind) = (span.from, span.to, span.kind);
+        let windows = Windows { from, to, kind, rows, ..self.all.clone() };
+        Box::pin(std::future::ready(windows))
+    }
+
+    fn check(&mut self) -> BoxFuture<'_, Vec<Checked>> {
+        Box::pin(std::future::ready(Vec::new()))
+    }
+}
+
+/// Reads a source by its schedule for so many minutes, and judges what came.
+async fn watch(source: &mut dyn Source, minutes: i64) -> Vec<(i64, Finding)> {
+    let frame = Frame { interval: Duration::from_mins(1), lookback_minutes: 5, signals: signals() };
+    let mut engine = Engine::new(Settings::default(), frame);
+    let history = Duration::from_mins(65);
+    let mut schedule = Schedule::new(&sentinelops::sources::Settings::default(), history, None);
+    let (mut now, mut said) = (at(0) + chrono::Duration::seconds(10), Vec::new());
+    while now < at(minutes) {
+        match schedule.next(now) {
+            Step::Wait(until) => now = until,
+            Step::Read(span) => {
+                let windows = source.read(span).await;
+                schedule.done(span, &windows.completeness, windows.lag, now);
+                let minute = (now - at(0)).num_minutes();
+                said.extend(engine.apply(&windows, now).into_iter().map(|found| (minute, found)));
+            }
+        }
+    }
+    said
+}
+
+/// Three answers in a row are lost, from the first on, then from the second, and so on through the whole story:
+/// the outage is found where it is, soon, and it ends.
+#[tokio::test]
+async fn whichever_reads_fail_the_outage_is_found_and_ends() {
+    let scene = Scene::normal(1, 5).with(Scenario::Cascade, at(5), at(10));
+    let all = windows(&scene, -70, 25, WindowKind::Fresh);
+    let expected: BTreeSet<&str> = Scenario::Cascade.hits().iter().copied().collect();
+    for first in 0.. {
+        let faults = Faults::nth(first, 3);
+        let played = Played { name: SOURCE.into(), all: all.clone() };
+        let said = watch(&mut Faulty { inner: played, faults: faults.clone() }, 25).await;
+        let mut firing = BTreeSet::new();
+        let mut fired: BTreeSet<&str> = BTreeSet::new();
+        for (_, finding) in &said {
+            match finding {
+                Finding::Fired(anomaly) => {
+                    fired.insert(&anomaly.series.service);
+                    firing.insert(anomaly.series.clone());
+                }
+                Finding::Recovered { series, .. } => {
+                    firing.remove(series);
+                }
+                other => panic!("faults from call {first}: {other:?}"),
+            }
+        }
+        assert_eq!(fired, expected, "faults from call {first}");
+        assert!(firing.is_empty(), "faults from call {first}: {firing:?} never ended");
+        let (found, _) = said.first().unwrap();
+        assert!(*found <= 9, "faults from call {first}: found in minute {found}");
+        if !faults.fired() {
+            assert!(first > 40, "only {first} calls were made to fail");
+            break;
+        }
+    }
 }
 
 #[test]
